@@ -1,0 +1,1 @@
+"""What makes audio. Imports `protocol` only; heavy libraries are imported where they are used."""
