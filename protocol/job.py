@@ -100,6 +100,31 @@ class Recipe(_Record):
     """Versions of the libraries the audio depends on."""
 
 
+class RenderedTake(_Record):
+    """A take as it leaves the engine's process: exact audio in a spool file, not yet in the user's folder."""
+
+    file: str
+    """A whole WAV file (float32 or 24-bit) in the daemon's spool folder."""
+    region: int
+    """Index into the request's regions."""
+    variation: int
+    start_frame: int
+    """Project frame (project time 0 is frame 0) of the first sample, at `sample_rate`."""
+    frames: int
+    sample_rate: int
+    channels: int
+    track: TrackClass | None = None
+    seed: int
+    score: float
+    rank: int = 1
+    measures: dict[str, Any] = Field(default_factory=dict)
+    source_sha256: str | None = None
+    engine: str
+    engine_version: str
+    engine_notes: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
 class Take(_Record):
     """One generated variation as delivered: an absolute file, its exact place, what it measures and its recipe."""
 

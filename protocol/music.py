@@ -44,7 +44,9 @@ class TimeSignature:
         if not 1 <= self.numerator <= 64:
             raise BadArgument(f"The time signature's numerator must be 1 to 64, not {self.numerator}.")
         if self.denominator not in (1, 2, 4, 8, 16, 32, 64):
-            raise BadArgument(f"The time signature's denominator must be a power of two up to 64, not {self.denominator}.")
+            raise BadArgument(
+                f"The time signature's denominator must be a power of two up to 64, not {self.denominator}."
+            )
 
     @property
     def beats_per_bar(self) -> float:
@@ -249,7 +251,7 @@ class TempoMap:
         return anchor.bar + bars, max(0.0, beat - anchor.beat - bars * length)
 
     def grid(self, start_s: float, end_s: float) -> Iterator[GridLine]:
-        """All counts with ``start_s <= time < end_s``, in order (a line within a microbeat of an edge counts as on it)."""
+        """All counts with ``start_s <= time < end_s``, in order; within a microbeat of an edge counts as on it."""
         first, end = self.beat_at(start_s) - _BAR_EPSILON, self.beat_at(end_s) - _BAR_EPSILON
         for index in range(self._anchor_for_beat(first), len(self._anchors)):
             anchor = self._anchors[index]
@@ -314,7 +316,7 @@ class Region:
         return self.start_s < other.end_s and other.start_s < self.end_s
 
     def label(self, tempo_map: TempoMap) -> str:
-        """How a person names it: ``bars-17-20`` (17 up to and with 20), ``bar-3``, or ``32.50s-40.13s`` off the grid."""
+        """How a person names it: ``bars-17-20`` (20 included), ``bar-3``, or ``32.50s-40.13s`` off the grid."""
         first, into_first = tempo_map.bar_at(self.start_s)
         after, into_after = tempo_map.bar_at(self.end_s)
         if max(into_first, into_after) < 1e-3 and after > first:

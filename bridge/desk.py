@@ -1,0 +1,77 @@
+"""The desk: what every door talks to. It holds the session, takes requests and passes events on.
+
+Doors (OSC, later MIDI, mailbox, HTTP) depend on this narrow face, not on the queue, the store or the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.events import Event
+from protocol.job import Job
+from protocol.session import Session
+from protocol.vocabulary import Verb
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A request was journalled (or was known already): `position` is its place in the queue, 0 while running."""
+
+    job: Job
+    position: int
+    is_new: bool
+
+
+class Desk(Protocol):
+    """The core as a door sees it. Every method may raise a `StembridgeError`, which the door turns into its dialect."""
+
+    @property
+    def session(self) -> Session:
+        """What the DAW has told so far."""
+        ...
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that serves requests which name none."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The daemon's version."""
+        ...
+
+    def tell(self, session: Session) -> None:
+        """Replace the session by a later fold of it; subscribers hear which fields changed."""
+        ...
+
+    def open_project(self, name: str, sample_rate: int | None, source: str) -> None:
+        """Open the project at a folder or .rpp file and make it the session's project."""
+        ...
+
+    def set_source(self, name: str, start_s: float, source: str) -> None:
+        """Make a file inside an opened project the session's source audio."""
+        ...
+
+    async def request(
+        self, verb: Verb, settings: Mapping[str, object], session: Session, job_id: str | None, reply_to: str
+    ) -> Receipt:
+        """Validate, journal and queue a request made from `session` (as it was when the message came)."""
+        ...
+
+    async def cancel(self, target: str, reply_to: str) -> Sequence[Job]:
+        """Cancel a job by id, the `last` one that this client asked for, or `all` open ones; the jobs concerned."""
+        ...
+
+    async def retry(self, job_id: str, reply_to: str) -> Receipt:
+        """Queue a failed or cancelled job again under its own id."""
+        ...
+
+    async def jobs(self, count: int) -> Sequence[Job]:
+        """The newest jobs, newest first."""
+        ...
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `listener` for every event from now on; call what is returned to stop."""
+        ...
