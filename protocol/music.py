@@ -212,14 +212,12 @@ class TempoMap:
     def is_constant_between(self, start_s: float, end_s: float) -> bool:
         """True if neither tempo nor signature changes inside the span."""
         first = max(0, bisect_right(self._segment_times, start_s) - 1)
-        last = max(0, bisect_right(self._segment_times, end_s) - 1)
-        if self._segments[first].slope and self._segments[first].time_s < end_s:
-            return False
-        inside = self.points[first : last + 1]
-        return all(
-            p.bpm == inside[0].bpm and p.signature == inside[0].signature and (not p.linear or p is self.points[-1])
-            for p in inside
-        )
+        inside = [
+            (segment.bpm, segment.slope, point.signature)
+            for segment, point in zip(self._segments[first:], self.points[first:], strict=True)
+            if segment.time_s < end_s or point is self.points[first]
+        ]
+        return all(each == inside[0] and each[1] == 0 for each in inside)
 
     # --- bars ---------------------------------------------------------------------------------------------------------
     @cached_property
@@ -233,8 +231,12 @@ class TempoMap:
             anchors.append(_BarAnchor(segment.beat, last.bar + max(1, bars), point.signature))
         return tuple(anchors)
 
+    @cached_property
+    def _anchor_beats(self) -> list[float]:
+        return [anchor.beat for anchor in self._anchors]
+
     def _anchor_for_beat(self, beat: float) -> int:
-        return max(0, bisect_right([a.beat for a in self._anchors], beat + _BAR_EPSILON) - 1)
+        return max(0, bisect_right(self._anchor_beats, beat + _BAR_EPSILON) - 1)
 
     def bar_start(self, bar: int) -> float:
         """Seconds at which `bar` begins; bar 1 begins at 0 s, bars 0, -1, ... lie before it."""

@@ -1,0 +1,59 @@
+# The two commands: `make demo` and `make test`. Everything else serves the developers.
+# On Windows see README.md: the same steps without make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# make demo AUDIO=song.ogg BPM=128 KEY="A minor" START=32 END=40
+DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(BPM),--bpm "$(BPM)") $(if $(KEY),--key "$(KEY)") \
+             $(if $(START),--start "$(START)") $(if $(END),--end "$(END)")
+
+.PHONY: demo test bench lint types contracts docs check-docs clean help
+
+help:
+	@echo "make demo        play a DAW against the real daemon and look at the takes"
+	@echo "make test        run all tests (the slow ones too)"
+	@echo "make bench       measure, and write docs/benchmarks.md"
+	@echo "make lint types contracts check-docs   what CI checks besides the tests"
+
+demo: $(VENV)/installed
+	$(BIN)/stembridge demo $(DEMO_ARGS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+docs: $(VENV)/installed
+	$(BIN)/python -m protocol.osc_reference > docs/osc.md
+
+check-docs: $(VENV)/installed
+	$(BIN)/python -m protocol.osc_reference | diff -u docs/osc.md - || (echo "docs/osc.md is stale: run 'make docs'"; exit 1)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stembridge needs Python 3.11 or newer.")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,161 @@
+"""Configuration: one TOML file plus flags, typed, with the reason for each default.
+
+The file is looked for at `--config`, else at the system's usual place (`stembridge doctor` prints it); it need not
+exist. A flag on the command line wins over the file. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from protocol.errors import StembridgeError
+
+DEFAULT_OSC_PORT = 9240
+"""Not used by REAPER (8000/9000), TouchOSC (8000/9000), Ardour (3819), SuperCollider (57110/57120) or Live scripts."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ConfigError(StembridgeError):
+    """The configuration file or a flag cannot be used."""
+
+    code = "config_error"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class OscConfig(_Section):
+    """The OSC door."""
+
+    host: str = "127.0.0.1"  # nobody on the network gets in unless the user says so
+    port: Port = DEFAULT_OSC_PORT  # 0 picks a free one
+
+
+class EngineConfig(_Section):
+    """The engine and its process."""
+
+    name: str = "auto"  # the best engine that can run here
+    plugins: dict[str, str] = Field(default_factory=dict)  # own engines: name = "package.module:Class"
+    idle_release_s: float = Field(default=300.0, ge=1.0)  # five minutes without a job give the memory back
+    stall_s: float = Field(default=120.0, ge=1.0)  # no progress for so long means it hangs; slow is not hung
+    heartbeat_s: float = Field(default=20.0, ge=1.0)  # no sign of life at all for so long means it is dead
+    cancel_grace_s: float = Field(default=10.0, ge=0.1)  # a step may take this long before cancel becomes a kill
+    start_s: float = Field(default=60.0, ge=1.0)  # a cold disk can take long to import numpy
+
+
+class FoldersConfig(_Section):
+    """What messages may name."""
+
+    data_dir: Path | None = None  # None: the system's place for application data
+    roots: tuple[Path, ...] = ()  # when set, only projects below these can be opened
+    media_roots: tuple[Path, ...] = ()  # folders outside projects whose audio may be a source (a sample library)
+
+    @field_validator("roots", "media_roots", "data_dir")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(path.expanduser() for path in value)
+        return value.expanduser() if value is not None else None
+
+
+class DiscoveryConfig(_Section):
+    """Zeroconf."""
+
+    interfaces: str = "lo"  # lo, all, off or addresses with commas: the network learns of us only when the user says
+
+    @field_validator("interfaces")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("lo", "all", "off"):
+            for address in value.split(","):
+                ipaddress.ip_address(address.strip())
+        return value
+
+
+class DoorsConfig(_Section):
+    """Doors that later versions open; named here so that files and flags keep their meaning."""
+
+    http_port: Port | Literal["off"] = "off"
+    midi_port: str = "off"
+
+
+class Config(_Section):
+    """All of it. `source` is the file it came from, for `doctor`."""
+
+    osc: OscConfig = OscConfig()
+    engine: EngineConfig = EngineConfig()
+    folders: FoldersConfig = FoldersConfig()
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    doors: DoorsConfig = DoorsConfig()
+    source: Path | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        """Journal, caches and logs; everything else that is written goes into opened projects."""
+        return self.folders.data_dir or default_data_dir()
+
+
+def default_data_dir() -> Path:
+    """The system's place for application data (`~/.local/share/stembridge` on Linux)."""
+    return Path(platformdirs.user_data_dir("stembridge", appauthor=False))
+
+
+def default_config_file() -> Path:
+    """The system's place for the configuration (`~/.config/stembridge/stembridge.toml` on Linux)."""
+    return Path(platformdirs.user_config_dir("stembridge", appauthor=False)) / "stembridge.toml"
+
+
+def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
+    """The configuration from `file` (or the default place) with `flags` (``"osc.port": 0``) over it.
+
+    Raises `ConfigError` for a file that is named but missing, is not TOML, or holds an unknown key or a wrong value.
+    """
+    path = file or default_config_file()
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    elif file is not None:
+        raise ConfigError(f"The configuration file {file} does not exist.")
+    for dotted, value in (flags or {}).items():
+        section, name = dotted.split(".")
+        if value is not None:
+            values.setdefault(section, {})[name] = value
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_in_words(error, path)) from error
+    return config.model_copy(update={"source": path if path.is_file() else None})
+
+
+def _in_words(error: ValidationError, path: Path) -> str:
+    problems = []
+    for detail in error.errors():
+        where = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, _known_keys(), n=1)
+            problems.append(f"{where} is not a setting" + (f" (did you mean {near[0]}?)" if near else ""))
+        else:
+            problems.append(f"{where} = {detail['input']!r}: {detail['msg'].lower()}")
+    return f"The configuration cannot be used ({path}, or a flag): " + "; ".join(problems) + "."
+
+
+def _known_keys() -> list[str]:
+    keys = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            keys += [name, *(f"{name}.{key}" for key in section.model_fields)]
+    return keys
