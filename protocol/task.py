@@ -1,16 +1,64 @@
-"""Skeleton: being replaced by the full task model and validator."""
+"""The generation task and its validator: one model for every front door.
 
-from __future__ import annotations
+Every door fills in the same `Task`; `validate_task` judges it and names everything that is wrong at once. The rules are
+those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` they hold to the letter. `Door.DAW`
+(OSC, MIDI, the mailbox, the command line) differs in this, and in nothing else:
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+* `duration` may be anything above 0 s up to the model's 600 s, without steps: a part of a song is often shorter than
+  the 30 s that HTTP asks for. It counts only where no region gives the length.
+* `positivePrompt` may be empty or absent: a repaint needs none. Verbs that do need one ask for it themselves.
+* `outputFormat` defaults to WAV.
+* `taskType` and `model` have defaults, and a `taskUUID` is drawn if none is given.
+* `settings.coverConditioningScale`, `repaintingStart` and `repaintingEnd` do not need `inputs.audio`: the session's
+  source stands for it. A repaint's place is the session's region, not these two fields.
+* `settings.keyScale` may be spelt in any way that `Key.parse` knows, and choices in upper or lower case. Either way the
+  task holds the canonical form.
+* A 32-bit float that is the nearest one to a decimal step (0.7 sent as 0.699999988) counts as that step.
+* `engine`, `contextBars` and `stemFormat` exist: Stembridge's own fields, unknown to the specification and to HTTP.
+  `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.
 
+`SETTINGS` lists the short names by which a DAW sets fields over OSC.
+"""
 
-class Task(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
+from protocol.task_check import Problem, TaskProblems, validate_task
+from protocol.task_fields import Door
+from protocol.task_model import (
+    AdvancedFeatures,
+    AudioSettings,
+    DeliveryMethod,
+    GuidanceType,
+    OutputType,
+    StemFormat,
+    Task,
+    TaskInputs,
+    TaskSettings,
+    draw_seed,
+    new_uuid,
+    seeds,
+    with_seed,
+)
+from protocol.task_settings import SETTINGS, SettingSpec, parse_setting, task_from_settings
 
-    number_results: int = 1
-    seed: int | None = None
-    positive_prompt: str = ""
-    negative_prompt: str | None = None
-    strength: float = 0.5
+__all__ = [
+    "SETTINGS",
+    "AdvancedFeatures",
+    "AudioSettings",
+    "DeliveryMethod",
+    "Door",
+    "GuidanceType",
+    "OutputType",
+    "Problem",
+    "SettingSpec",
+    "StemFormat",
+    "Task",
+    "TaskInputs",
+    "TaskProblems",
+    "TaskSettings",
+    "draw_seed",
+    "new_uuid",
+    "parse_setting",
+    "seeds",
+    "task_from_settings",
+    "validate_task",
+    "with_seed",
+]

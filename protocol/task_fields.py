@@ -1,0 +1,386 @@
+"""What one field of a task may hold: small rules, each of which checks a value and says in words what it allows.
+
+A rule stands in the annotation of its field (`Annotated[int, Whole(1, 300)]`), so that the model, the validator, the
+DAW's settings and the documentation all read the same limits. Rules know nothing of other fields.
+
+Types are strict: a boolean is no number, ``"3"`` is not 3, NaN and infinity are refused. But an int does where a float
+is asked for, and a whole float (4.0) where an int is, since some OSC clients only send floats.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, get_args
+from urllib.parse import urlsplit
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from protocol.errors import BadArgument
+from protocol.float32 import as_single
+from protocol.key import Key
+
+_SHOWN_CHARS, _SHOWN_DIGITS = 40, 20
+_LONGEST_ADDRESS = 2048
+_DEEPEST, _LARGEST = 16, 1000
+
+
+class Door(StrEnum):
+    """Which way a task came in; `protocol.task` says in what the two differ."""
+
+    HTTP = "http"
+    """The public API: the specification to the letter."""
+    DAW = "daw"
+    """OSC, MIDI, the mailbox, the command line: a project's session stands behind the task."""
+
+
+class Refused(ValueError):
+    """A value breaks its field's rule; `code` is one of ``type``, ``range``, ``step``, ``length``, ``choice``,
+    ``format``."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"not allowed: {code}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of all rules."""
+
+    kind: ClassVar[str]
+    """The type in a word or two, for tables."""
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words that complete "it must be ..."."""
+        raise NotImplementedError
+
+    def check(self, value: object, _door: Door, /) -> Any:
+        """The value in its normal form; raises `Refused`."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Guards the model's field with the wider of the doors' rules, so that no model holds an impossible value."""
+        optional = type(None) in get_args(source)
+
+        def guard(value: object) -> Any:
+            return None if value is None and optional else self.check(value, Door.DAW)
+
+        return core_schema.no_info_before_validator_function(guard, handler(source))
+
+
+@dataclass(frozen=True)
+class Whole(Rule):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    unit: str = ""
+
+    kind = "whole number"
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number from {self.low} to {self.high}{self.unit and ' ' + self.unit}"
+
+    def check(self, value: object, _door: Door, /) -> int:
+        number = _number(value)
+        if not self.low <= number <= self.high:
+            raise Refused("range")
+        if number != int(number):
+            raise Refused("step")
+        return int(number)
+
+
+@dataclass(frozen=True)
+class Number(Rule):
+    """A number from `low` to `high`, in decimal steps if `step` is given; with `above_low`, `low` itself is excluded.
+
+    Steps are judged on the shortest decimal form of the double (0.07 is a step of 0.01, 0.075 is none). A DAW's OSC
+    client may send 32-bit floats, in which 0.7 reads 0.699999988: exactly that neighbour of a step counts as the step.
+    """
+
+    low: float
+    high: float
+    step: str = ""
+    unit: str = ""
+    above_low: bool = False
+
+    kind = "number"
+
+    @property
+    def allowed(self) -> str:
+        unit = self.unit and " " + self.unit
+        span = f"above {self.low:g}, up to {self.high:g}" if self.above_low else f"from {self.low:g} to {self.high:g}"
+        return f"a number {span}{unit}{self.step and f' in steps of {self.step}'}"
+
+    def check(self, value: object, door: Door, /) -> float:
+        number = _number(value)
+        if not self.low <= number <= self.high or (self.above_low and number == self.low):
+            raise Refused("range")
+        number = float(number) + 0.0  # no negative zero
+        return self._on_step(number, door) if self.step else number
+
+    def _on_step(self, number: float, door: Door) -> float:
+        step, exact = Decimal(self.step), Decimal(str(number))
+        nearest = float((exact / step).to_integral_value() * step)
+        if nearest != number and not (door is Door.DAW and as_single(nearest) == number):
+            raise Refused("step")
+        return nearest
+
+
+@dataclass(frozen=True)
+class Text(Rule):
+    """Text of `shortest` to `longest` characters (code points); with `or_empty`, also none at all."""
+
+    shortest: int
+    longest: int
+    or_empty: bool = False
+
+    kind = "text"
+
+    @property
+    def allowed(self) -> str:
+        return f"text of {self.shortest} to {self.longest} characters{', or empty' if self.or_empty else ''}"
+
+    def check(self, value: object, _door: Door, /) -> str:
+        text = _text(value)
+        if not (self.shortest <= len(text) <= self.longest or (self.or_empty and not text)):
+            raise Refused("length")
+        return text
+
+
+@dataclass(frozen=True)
+class Choice(Rule):
+    """One of a few values. From a DAW, letter case does not matter."""
+
+    values: tuple[str | int, ...]
+    noun: str = ""
+
+    kind = "choice"
+
+    @property
+    def allowed(self) -> str:
+        if len(self.values) == 1:
+            return f"{self.values[0]}"
+        return f"{self.noun and self.noun + ', '}one of {', '.join(map(str, self.values))}"
+
+    def check(self, value: object, door: Door, /) -> str | int:
+        given = _text(value) if isinstance(self.values[0], str) else _number(value)
+        for allowed in self.values:
+            if given == allowed or (door is Door.DAW and str(given).lower() == str(allowed).lower()):
+                return allowed
+        raise Refused("choice")
+
+
+@dataclass(frozen=True)
+class Flag(Rule):
+    """True or false, and nothing that merely resembles it."""
+
+    kind = "boolean"
+
+    @property
+    def allowed(self) -> str:
+        return "true or false"
+
+    def check(self, value: object, _door: Door, /) -> bool:
+        if not isinstance(value, bool):
+            raise Refused("type")
+        return value
+
+
+@dataclass(frozen=True)
+class UuidV4(Rule):
+    """A UUID of version 4 in the usual 8-4-4-4-12 form, kept as given: a client matches answers by it."""
+
+    kind = "UUID v4"
+
+    @property
+    def allowed(self) -> str:
+        return "a UUID of version 4, such as 9f1c2b7e-3a54-4d0e-8b6f-0c2d4e5f6a7b"
+
+    def check(self, value: object, _door: Door, /) -> str:
+        text = _text(value)
+        parsed = _uuid(text)
+        if parsed is None or parsed.version != 4:
+            raise Refused("format")
+        return text
+
+
+@dataclass(frozen=True)
+class Address(Rule):
+    """An absolute http(s) address; with `or_uuid`, also the UUID of a file."""
+
+    or_uuid: bool = False
+
+    kind = "URI"
+
+    @property
+    def allowed(self) -> str:
+        return f"{'the UUID of a file or ' if self.or_uuid else ''}an http:// or https:// address"
+
+    def check(self, value: object, _door: Door, /) -> str:
+        text = _text(value)
+        if not _is_web_address(text) and not (self.or_uuid and _uuid(text)):
+            raise Refused("format")
+        return text
+
+
+@dataclass(frozen=True)
+class Name(Rule):
+    """A short plain name, as of an engine; lower-cased."""
+
+    kind = "text"
+
+    @property
+    def allowed(self) -> str:
+        return "a name of 1 to 32 letters, digits, '-' or '_'"
+
+    def check(self, value: object, _door: Door, /) -> str:
+        text = _text(value)
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", text):
+            raise Refused("format")
+        return text.lower()
+
+
+@dataclass(frozen=True)
+class KeyScale(Rule):
+    """A key: on HTTP one of the specification's 70 spellings, from a DAW any that `Key.parse` knows; made canonical."""
+
+    kind = "text"
+
+    @property
+    def allowed(self) -> str:
+        return "a key such as C major, F# minor or Bb major"
+
+    def check(self, value: object, door: Door, /) -> str:
+        text = _text(value)
+        if door is Door.HTTP and not re.fullmatch(r"[A-G][#b♯♭]? (major|minor)", text):
+            raise Refused("format")
+        try:
+            return str(Key.parse(text))
+        except BadArgument as error:
+            raise Refused("format") from error
+
+
+@dataclass(frozen=True)
+class Group(Rule):
+    """An object whose members have rules of their own."""
+
+    kind = "object"
+
+    @property
+    def allowed(self) -> str:
+        return "an object"
+
+    def check(self, value: object, _door: Door, /) -> Mapping[Any, object]:
+        if not isinstance(value, Mapping):
+            raise Refused("type")
+        return value
+
+
+@dataclass(frozen=True)
+class JsonObject(Rule):
+    """Any JSON object, within bounds that keep it harmless: so many levels, so many values, finite numbers."""
+
+    kind = "object"
+
+    @property
+    def allowed(self) -> str:
+        return f"a JSON object of at most {_DEEPEST} levels and {_LARGEST} values, with finite numbers"
+
+    def check(self, value: object, _door: Door, /) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise Refused("type")
+        copy, _ = _json(value, _DEEPEST, _LARGEST)
+        return dict(copy)
+
+
+def shown(value: object) -> str:
+    """A value as errors show it: short whatever was sent, quoted if it is text, never its whole contents."""
+    if isinstance(value, str):
+        cut = value if len(value) <= _SHOWN_CHARS else value[: _SHOWN_CHARS - 3] + "..."
+        return '"' + "".join(char if char.isprintable() else "?" for char in cut) + '"'
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN_DIGITS:
+        return f"a number of more than {_SHOWN_DIGITS} digits"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused("type")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused("range")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Refused("type")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which no file and no message could hold
+        raise Refused("format") from error
+    return str(value)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
+        return None
+    return uuid.UUID(text)
+
+
+def _is_web_address(text: str) -> bool:
+    if len(text) > _LONGEST_ADDRESS or any(char.isspace() or not char.isprintable() for char in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # unbalanced brackets, a port that is no number
+        return False
+
+
+def _json(value: object, levels: int, room: int) -> tuple[Any, int]:
+    """A plain copy of a JSON value and how many more values there is room for; raises `Refused`."""
+    room -= 1
+    if room < 0:
+        raise Refused("length")
+    if value is None or isinstance(value, bool):
+        return value, room
+    if isinstance(value, str):
+        return _text(value), room
+    if isinstance(value, int | float):
+        if isinstance(value, int) and abs(value) >= 10**_SHOWN_DIGITS:
+            raise Refused("range")
+        return _number(value), room
+    if not isinstance(value, Mapping | Sequence) or isinstance(value, bytes | bytearray | memoryview):
+        raise Refused("type")
+    if levels <= 0:
+        raise Refused("length")
+    return _json_container(value, levels - 1, room)
+
+
+def _json_container(value: Mapping[Any, object] | Sequence[object], levels: int, room: int) -> tuple[Any, int]:
+    if not isinstance(value, Mapping):
+        items = []
+        for item in value:
+            copy, room = _json(item, levels, room)
+            items.append(copy)
+        return items, room
+    members = {}
+    for name, item in value.items():
+        copy, room = _json(item, levels, room)
+        members[_text(name)] = copy
+    return members, room
