@@ -1,0 +1,289 @@
+"""One job inside the engine's process, from request to exact audio in the spool: window -> engine -> splice -> report.
+
+Promises: everything that can be refused is refused before the engine starts; every take has exactly
+``round(end * rate) - round(start * rate)`` frames and depends on nothing but request, region and seed, so that one
+variation alone is bit for bit the one among four; progress never goes backwards; a cancelled job ends between any two
+steps with `Cancelled` and leaves no half-written file.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import soundfile
+
+from engine.api import (
+    Capabilities,
+    Engine,
+    EngineTake,
+    GenerationRequest,
+    IsCancelled,
+    ReportProgress,
+    Source,
+)
+from engine.audio import open_source, write_wav
+from engine.splice import exact_region, splice
+from engine.window import check_region, context_frames, make_window, require_signal
+from protocol.errors import Cancelled, EngineCannot, EngineError, MissingContext
+from protocol.job import JobRequest, Progress, RenderedTake
+from protocol.task import seeds
+
+if TYPE_CHECKING:
+    from engine.api import Audio
+
+log = logging.getLogger("stembridge.engine")
+
+DEFAULT_RATE = 48_000
+"""Hz, for music made without a source in a project that named no rate."""
+
+_READ_UNTIL = 0.05
+_ENGINE_SHARE = 0.85 / 0.95
+"""Of what reading leaves of the progress bar; the rest is for finishing the takes."""
+
+_ON_A_SAMPLE = 1e-4
+_LIBRARIES = ("numpy", "scipy", "librosa", "soundfile", "soxr")
+
+Subtype = Literal["FLOAT", "PCM_24"]
+
+
+def render(
+    request: JobRequest,
+    engine: Engine,
+    spool_dir: Path,
+    cache_dir: Path,
+    progress: ReportProgress,
+    cancelled: IsCancelled,
+) -> list[RenderedTake]:
+    """Make every take of a job, in the order region, variation, track; `rank` 1 is the best of its region and track.
+
+    Raises `EngineCannot`, `MissingContext`, a `SourceError`, `DiskFull`, `Cancelled`, or what the engine raises. Files
+    of takes already written stay in `spool_dir`, which belongs to the job.
+    """
+    offer = engine.capabilities()
+    require_offer(request, offer)
+    phases = _Phases(progress, cancelled, len(request.regions))
+    phases.reading(0.0)
+    place = _place(request, cache_dir, phases)
+    job = _Job(request, offer, place, spool_dir, cache_dir)
+    generations = [_generation(job, index) for index in range(len(request.regions))]
+    takes: list[RenderedTake] = []
+    for index, generation in enumerate(generations):
+        phases.poll()
+        made = engine.generate(generation, partial(phases.making, index), cancelled)
+        _require_takes(made, generation)
+        for number, take in enumerate(made):
+            phases.finishing(index, number / len(made))
+            takes.append(_finished(job, index, generation, take))
+    phases.report(1.0, 0.0, "finishing")
+    return _ranked(takes)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the audio depends on, for the recipe; imports none of it."""
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **versions, "libsndfile": soundfile.__libsndfile_version__}
+
+
+# --- before any work --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Place:
+    """The source (None for `generate`) and the project frame, at `rate`, on which its frame 0 lies."""
+
+    source: Source | None
+    rate: int
+    offset: int
+    slack_frames: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    request: JobRequest
+    offer: Capabilities
+    place: _Place
+    spool_dir: Path
+    cache_dir: Path
+
+    @property
+    def subtype(self) -> Subtype:
+        return "PCM_24" if str(getattr(self.request.task, "stem_format", "wav")) == "wav24" else "FLOAT"
+
+
+def require_offer(request: JobRequest, offer: Capabilities) -> None:
+    """Raise `EngineCannot` for what the engine does not offer, `MissingContext` if there is nothing to work on."""
+    if request.verb not in offer.verbs:
+        sentence = offer.why_not.get(request.verb) or (
+            f"The engine {offer.name} cannot {request.verb}; it offers {', '.join(sorted(offer.verbs))}."
+        )
+        raise EngineCannot(sentence)
+    unknown = sorted(set(request.tracks) - offer.tracks) if request.verb.makes_stems else []
+    if unknown:
+        raise EngineCannot(
+            f"The engine {offer.name} cannot make {', '.join(unknown)}; its tracks are "
+            f"{', '.join(sorted(offer.tracks)) or 'none'}."
+        )
+    if not request.regions:
+        raise MissingContext(
+            f"There is no region to {request.verb}. Select one in the DAW, or send /stembridge/region."
+        )
+    if request.verb.needs_source and request.source is None:
+        raise MissingContext(f"There is no audio to {request.verb}. Send /stembridge/source with the song's file.")
+
+
+def _place(request: JobRequest, cache_dir: Path, phases: _Phases) -> _Place:
+    rate = request.project.sample_rate
+    if request.source is None or not request.verb.needs_source:
+        return _Place(None, rate or DEFAULT_RATE, 0, 0)
+    source = open_source(Path(request.source.file), rate, cache_dir, step=phases.reading)
+    position = request.source.start_s * source.rate
+    offset = round(position)
+    # Where the file's ends do not lie on the project's samples, a DAW that selects the whole item and we who place the
+    # file round them apart, by one frame at most.
+    exact = source.info.rate == source.rate and abs(position - offset) < _ON_A_SAMPLE
+    return _Place(source, source.rate, offset, 0 if exact else 1)
+
+
+def _generation(job: _Job, index: int) -> GenerationRequest:
+    """What the engine is asked for one region, checked: see `engine.window` for what is refused."""
+    request, place = job.request, job.place
+    first, after = request.regions[index].frames(place.rate)
+    region = (first - place.offset, after - place.offset)
+    start_s = place.offset / place.rate
+    window = None
+    if place.source is not None:
+        check_region(request.verb, region, place.source, start_s=start_s, slack_frames=place.slack_frames)
+        bars = getattr(request.task, "context_bars", None)
+        context = context_frames(request.tempo_map, request.regions[index], place.rate, bars)
+        window = make_window(place.source, region, *context)
+        require_signal(request.verb, window, start_s=start_s)
+    return GenerationRequest(
+        verb=request.verb,
+        task=request.task,
+        seeds=seeds(request.task),
+        region=region,
+        rate=place.rate,
+        tempo_map=request.tempo_map,
+        tempo_known=request.tempo_known,
+        key=request.key,
+        tracks=request.tracks,
+        source=place.source,
+        source_start_s=start_s,
+        window=window,
+        cache_dir=job.cache_dir,
+    )
+
+
+# --- after the engine -------------------------------------------------------------------------------------------------
+def _require_takes(made: Sequence[EngineTake], generation: GenerationRequest) -> None:
+    order = [generation.seeds.index(take.seed) if take.seed in generation.seeds else -1 for take in made]
+    whole = set(order) == set(range(len(generation.seeds))) and order == sorted(order)
+    if not whole or len({(take.seed, take.track) for take in made}) < len(made):
+        raise EngineError(
+            f"The engine returned takes for the seeds {[take.seed for take in made]} where {list(generation.seeds)} "
+            "were asked for. Ask again, and please report it."
+        )
+
+
+def _finished(job: _Job, index: int, generation: GenerationRequest, take: EngineTake) -> RenderedTake:
+    """Splice, measure and write one take."""
+    from engine import report  # here, because of the libraries that it imports
+
+    audio, gain_db, notes = _exact(take, generation, job.subtype)
+    measures = report.measure(
+        audio,
+        region=generation.region,
+        rate=generation.rate,
+        request=generation,
+        spliced_gain_db=gain_db,
+        track=take.track,
+    )
+    variation = generation.seeds.index(take.seed) + 1
+    track = f"_{take.track}" if take.track else ""
+    file = job.spool_dir / f"region-{index + 1}_variation-{variation}{track}.wav"
+    clipped = write_wav(file, audio, generation.rate, job.subtype)
+    if clipped:
+        log.warning("%d samples of %s were clipped to 24 bits", clipped, file.name)
+        notes["clipped_samples"] = clipped
+    return RenderedTake(
+        file=str(file),
+        region=index,
+        variation=variation,
+        start_frame=generation.region[0] + job.place.offset,
+        frames=audio.shape[1],
+        sample_rate=generation.rate,
+        channels=audio.shape[0],
+        track=take.track,
+        seed=take.seed,
+        score=float(report.score(measures)),
+        measures=measures,
+        source_sha256=job.place.source.sha256 if job.place.source else None,
+        engine=job.offer.name,
+        engine_version=job.offer.version,
+        engine_notes={**take.notes, **notes},
+        versions=library_versions(),
+    )
+
+
+def _exact(take: EngineTake, generation: GenerationRequest, subtype: Subtype) -> tuple[Audio, float, dict[str, Any]]:
+    """The region's audio, the gain on it, and what the recipe should tell about it."""
+    if generation.window is None or not generation.verb.joins_source:
+        return exact_region(take, generation.region), 0.0, {}
+    ceiling = 1.0 if subtype == "PCM_24" else None
+    spliced = splice(take, generation.window, generation.region, ceiling=ceiling)
+    joins = [str(join) for join in spliced.joins]
+    note = {"gain_db": spliced.gain_db, "fade_frames": list(spliced.fade_frames), "joins": joins}
+    return spliced.audio, spliced.gain_db, {"splice": note}
+
+
+def _ranked(takes: list[RenderedTake]) -> list[RenderedTake]:
+    """The same takes with their ranks: by score among those of one region and track, ties by variation."""
+    ranks: dict[int, int] = {}
+    counts: dict[object, int] = {}
+    for number in sorted(range(len(takes)), key=lambda n: (-takes[n].score, takes[n].variation)):
+        group = (takes[number].region, takes[number].track)
+        ranks[number] = counts[group] = counts.get(group, 0) + 1
+    return [take.model_copy(update={"rank": ranks[number]}) for number, take in enumerate(takes)]
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+class _Phases:
+    """Maps the phases of a job onto one progress bar that only moves forward: reading 0 to 5 %, then an equal share for
+    each region, of which the engine has nine tenths and finishing the takes the last; asks for cancellation at each."""
+
+    def __init__(self, progress: ReportProgress, cancelled: IsCancelled, regions: int) -> None:
+        self._progress, self._cancelled, self._regions = progress, cancelled, regions
+        self._reached = 0.0
+
+    def poll(self) -> None:
+        if self._cancelled():
+            raise Cancelled("The job was cancelled.")
+
+    def report(self, fraction: float, seconds_left: float, stage: str, step: Progress | None = None) -> None:
+        self._reached = min(1.0, max(self._reached, fraction))
+        told = {"fraction": self._reached, "seconds_left": seconds_left, "stage": stage}
+        self._progress((step or Progress()).model_copy(update=told))  # a copy: an engine's step may say more
+
+    def reading(self, fraction: float) -> None:
+        self.poll()
+        self.report(_READ_UNTIL * fraction, -1.0, "reading the source")
+
+    def making(self, region: int, progress: Progress) -> None:
+        seconds_left = progress.seconds_left
+        if seconds_left >= 0.0 and progress.fraction < 1.0:  # regions to come take as long as this one
+            seconds_left += (self._regions - region - 1) * seconds_left / (1.0 - progress.fraction)
+        self.report(
+            self._at(region, _ENGINE_SHARE * progress.fraction), seconds_left, progress.stage or "making", progress
+        )
+
+    def finishing(self, region: int, fraction: float) -> None:
+        self.poll()
+        self.report(self._at(region, _ENGINE_SHARE + (1.0 - _ENGINE_SHARE) * fraction), -1.0, "finishing")
+
+    def _at(self, region: int, fraction: float) -> float:
+        return _READ_UNTIL + (1.0 - _READ_UNTIL) * (region + fraction) / self._regions
