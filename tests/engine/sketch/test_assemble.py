@@ -1,0 +1,72 @@
+"""The joins: over before the attack, level kept, whatever the two signals have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.sketch.assemble import ATTACK_S, HARD_FADE_S, join
+
+RATE = 44_100
+AT = 22_050
+LEAD = round(0.09 * RATE)
+
+
+def noise(seed: int, frames: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((2, frames)).astype(np.float32)
+
+
+def joined(old: np.ndarray, new: np.ndarray, lead: int = LEAD) -> np.ndarray:
+    return join(old, AT, new, lead, AT // 2, RATE)
+
+
+def test_a_join_is_over_before_the_attack() -> None:
+    old, new = noise(1, AT + 200), noise(2, LEAD + 10_000)
+    out = joined(old, new)
+    attack = AT - round(ATTACK_S * RATE)
+    assert np.array_equal(out[:, attack:], new[:, LEAD - (AT - attack) :])
+    assert np.array_equal(out[:, : AT - LEAD], old[:, : AT - LEAD])
+    assert out.shape[1] == AT + 10_000
+
+
+def test_joining_a_signal_to_its_own_continuation_changes_nothing() -> None:
+    whole = noise(3, AT + 10_000)
+    out = joined(whole[:, : AT + 200], whole[:, AT - LEAD :])
+    np.testing.assert_allclose(out, whole, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 1000), st.floats(0.0, 1.0))
+def test_the_level_holds_through_the_join_for_any_likeness(seed: int, likeness: float) -> None:
+    old, other = noise(seed, AT + 10_000), noise(seed + 5000, AT + 10_000)
+    new = np.float32(likeness) * old + np.float32(np.sqrt(1 - likeness**2)) * other
+    out = joined(old[:, : AT + 200], new[:, AT - LEAD :])
+    window = round(0.01 * RATE)
+    around = out[:, AT - LEAD : AT + LEAD]
+    level = np.sqrt((around[:, : around.shape[1] // window * window].reshape(2, -1, window) ** 2).mean(axis=(0, 2)))
+    assert 0.8 < level.min() <= level.max() < 1.25
+
+
+@pytest.mark.parametrize("lead", [0, 10, 88, 300])
+def test_an_excerpt_without_a_lead_still_joins_without_a_step(lead: int) -> None:
+    """Two different constant levels: the largest step is what a fade of that length makes."""
+    old, new = np.full((1, AT + 500), 0.5, np.float32), np.full((1, lead + 5000), -0.5, np.float32)
+    out = joined(old, new, lead)
+    assert out.shape[1] == AT + 5000
+    assert np.abs(np.diff(out)).max() < 2.5 / (HARD_FADE_S * RATE)
+    assert out[0, AT + round(HARD_FADE_S * RATE)] == -0.5
+
+
+def test_tones_meet_where_they_agree() -> None:
+    """Two tones that beat: in some places they are in phase, in others they cancel."""
+    t = np.arange(AT + 10_000) / RATE
+    old = (np.sin(2 * np.pi * 220 * t))[None].astype(np.float32)
+    new = (np.sin(2 * np.pi * 232 * t + 1.0))[None].astype(np.float32)
+    out = joined(old[:, : AT + 200], new[:, AT - LEAD :])
+    window = RATE // 110
+    level = np.sqrt(
+        (out[0, AT - LEAD : AT].reshape(-1)[: LEAD // window * window].reshape(-1, window) ** 2).mean(axis=1)
+    )
+    assert level.min() > 0.6 * np.sqrt(0.5)
