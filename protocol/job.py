@@ -80,6 +80,8 @@ class JobRequest(_Record):
     key: str | None = None
     regions: tuple[Region, ...]
     tracks: tuple[TrackClass, ...] = ()
+    seed_drawn: bool = False
+    """True if the daemon drew the task's seed because nobody had asked for one."""
 
 
 class Recipe(_Record):
@@ -184,10 +186,10 @@ def checked_job_id(text: str) -> str:
 
 
 def same_request(a: JobRequest, b: JobRequest) -> bool:
-    """True if two requests ask for the same thing, apart from what the daemon itself draws (seed, task UUID)."""
+    """True if two requests ask for the same thing, apart from what the daemon draws itself (task UUID, seed)."""
 
     def asked(request: JobRequest) -> Mapping[str, Any]:
-        drawn = {"task": {"seed", "task_uuid", "taskUUID"}}
-        return request.model_dump(exclude=drawn)
+        drawn = {"task_uuid", "seed"} if request.seed_drawn else {"task_uuid"}
+        return request.model_dump(exclude={"task": drawn})
 
     return asked(a) == asked(b)

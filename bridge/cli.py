@@ -1,0 +1,280 @@
+"""`stembridge`: serve, demo, send, jobs, redo, doctor. Thin: each command reads its arguments and calls the part.
+
+Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
+130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import StembridgeError
+
+OK, FAILED, CANNOT_START, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
+
+EXAMPLES = """examples:
+  stembridge serve                               start the daemon on 127.0.0.1
+  stembridge send /stembridge/project ~/Song     say which project is open
+  stembridge send /stembridge/region 32.0 40.0   say which region is selected (seconds)
+  stembridge send --wait 60 /stembridge/repaint variations 2
+  stembridge jobs                                what was asked, and how it went
+  stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav
+  stembridge demo                                see and hear it all without a DAW
+  stembridge doctor                              what is wrong here, and what to do about it
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors meant for the user become one sentence on stderr."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
+    if command is None:
+        parser.print_help()
+        return CANNOT_START
+    try:
+        return command(arguments)
+    except StembridgeError as error:
+        print(f"stembridge: {error.sentence}", file=sys.stderr)
+        return CANNOT_START if error.code in ("cannot_start", "config_error", "engine_missing") else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stderr.close()
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    from bridge import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="stembridge",
+        description="The bridge between a DAW session and a music-generation model.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"stembridge {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_send(commands)
+    _add_jobs(commands)
+    _add_redo(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, examples: str) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_where(parser: Any) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (TOML)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="journal, caches and logs")
+
+
+def _config(arguments: argparse.Namespace, **flags: Any) -> Any:
+    from bridge import config
+
+    return config.load(arguments.config, {"folders.data_dir": arguments.data_dir, **flags})
+
+
+# --- serve ------------------------------------------------------------------------------------------------------------
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 (any free one) to 65535")
+    return port
+
+
+def _port_or_off(text: str) -> int | str:
+    return "off" if text == "off" else _port(text)
+
+
+def _add_serve(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "serve",
+        _serve,
+        "start the daemon",
+        "  stembridge serve\n"
+        "  stembridge serve --osc-port 0 --ready-json        a free port, told on stdout\n"
+        "  stembridge serve --engine sketch --zeroconf off   the embedded engine, unannounced\n",
+    )
+    _add_where(parser)
+    parser.add_argument("--host", metavar="ADDR", help="address to listen on (default 127.0.0.1: this machine only)")
+    parser.add_argument("--osc-port", type=_port, metavar="N", help="UDP port for OSC (default 9240; 0: any free one)")
+    parser.add_argument("--http-port", type=_port_or_off, metavar="N|off", help="HTTP port (a later version opens it)")
+    parser.add_argument("--midi-port", metavar="NAME|off", help="MIDI clock input (a later version opens it)")
+    parser.add_argument("--engine", metavar="NAME", help="auto, sketch, acestep, or one named in the configuration")
+    parser.add_argument("--zeroconf", metavar="lo|all|off|ADDR,...", help="where to advertise (default lo)")
+    parser.add_argument(
+        "--ready-json", action="store_true", help="print one JSON line on stdout when everything listens"
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from bridge import daemon
+
+    config = _config(
+        arguments,
+        **{
+            "osc.host": arguments.host,
+            "osc.port": arguments.osc_port,
+            "doors.http_port": arguments.http_port,
+            "doors.midi_port": arguments.midi_port,
+            "engine.name": arguments.engine,
+            "discovery.interfaces": arguments.zeroconf,
+        },
+    )
+
+    def ready(description: dict[str, object]) -> None:
+        if arguments.ready_json:
+            print(json.dumps(description), flush=True)
+        else:
+            print(
+                f"Stembridge {description['version']} listens for OSC on {config.osc.host}:{description['osc_port']} "
+                f"(engine: {description['engine']}). Ctrl-C ends it.",
+                flush=True,
+            )
+
+    return int(daemon.serve(config, ready))
+
+
+# --- demo and doctor --------------------------------------------------------------------------------------------------
+def _add_demo(commands: Any) -> None:
+    from bridge.demo.arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "demo",
+        _demo,
+        "play a DAW against a real daemon, and look at and listen to what comes back",
+        "  stembridge demo\n  stembridge demo --audio song.ogg --bpm 128 --key 'A minor' --start 32 --end 40\n",
+    )
+    add_arguments(parser)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from bridge.demo.play import main as demo
+
+    return demo(arguments)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        _doctor,
+        "check ports, folders, engine and devices, and say what to do about each problem",
+        "  stembridge doctor\n  stembridge doctor --project ~/Music/Song\n",
+    )
+    _add_where(parser)
+    parser.add_argument("--project", type=Path, metavar="FOLDER", help="check this project folder's rights too")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from bridge.doctor import main as doctor
+
+    return doctor(_config(arguments), arguments.project)
+
+
+# --- send and jobs ----------------------------------------------------------------------------------------------------
+def _add_send(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "send",
+        _send,
+        "send one OSC message and print every reply as a line",
+        "  stembridge send /stembridge/ping\n"
+        "  stembridge send /stembridge/tempo 97.53            a point makes it a double\n"
+        "  stembridge send --wait 60 /stembridge/repaint variations 2\n"
+        "exit codes: 0 acknowledged, 1 refused or failed, 3 no answer\n",
+    )
+    _add_where(parser)
+    parser.add_argument("--port", type=_port, metavar="N", help="the daemon's OSC port (default: the running daemon's)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDR", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="for a verb: follow the job until it ends, at most so long"
+    )
+    parser.add_argument("address", metavar="ADDRESS", help="an address such as /stembridge/ping (see docs/osc.md)")
+    parser.add_argument(
+        "args", nargs=argparse.REMAINDER, metavar="ARGS", help="whole numbers, numbers with a point, words"
+    )
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from bridge.send import send
+
+    return send(
+        arguments.host,
+        arguments.port if arguments.port is not None else _running_port(arguments),
+        arguments.address,
+        arguments.args,
+        wait_s=arguments.wait,
+    )
+
+
+def _running_port(arguments: argparse.Namespace) -> int:
+    """The port of the daemon that runs on this data folder, else the configured one."""
+    config = _config(arguments)
+    try:
+        told = json.loads((config.data_dir / "daemon.json").read_text(encoding="utf-8"))
+        return int(told["osc_port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return int(config.osc.port)
+
+
+def _add_jobs(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "jobs",
+        _jobs,
+        "list jobs, newest first, from the journal (whether the daemon runs or not)",
+        "  stembridge jobs\n  stembridge jobs 5 --json\n",
+    )
+    _add_where(parser)
+    parser.add_argument("count", nargs="?", type=int, default=20, help="how many (default 20)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, everything that is known")
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    from bridge.listing import print_jobs
+
+    return print_jobs(_config(arguments).data_dir / "journal.sqlite3", arguments.count, as_json=arguments.json)
+
+
+# --- redo -------------------------------------------------------------------------------------------------------------
+def _add_redo(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "redo",
+        _redo,
+        "make a stem again from the recipe inside it, and compare bit for bit",
+        "  stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav\n",
+    )
+    _add_where(parser)
+    parser.add_argument("file", type=Path, help="a stem that Stembridge made")
+
+
+def _redo(arguments: argparse.Namespace) -> int:
+    from bridge.redo_command import redo
+
+    return redo(_config(arguments), arguments.file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

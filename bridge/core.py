@@ -1,0 +1,145 @@
+"""The core: the session, the opened projects and the way from a request to the queue; the `Desk` all doors talk to.
+
+One instance, on the event loop. It owns no socket and no process: the queue, the engine table and the folders are
+given to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bridge import __version__
+from bridge import project as projects
+from bridge.desk import Receipt
+from bridge.intake import Probe, make_request
+from bridge.queue import JobQueue
+from engine.api import Capabilities
+from protocol.errors import UnknownJob
+from protocol.events import Event, SessionChanged
+from protocol.job import NORMAL_PRIORITY, Job, ProjectRef, SourceRef, checked_job_id, new_job_id
+from protocol.session import Session
+from protocol.vocabulary import Verb
+
+log = logging.getLogger("stembridge.core")
+
+
+class Core:
+    """The `Desk` of a running daemon (see `bridge.desk.Desk` for what each method promises)."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        engine_name: str,
+        capabilities: Callable[[str], Capabilities],
+        probe: Probe,
+        roots: Sequence[Path] = (),
+        media_roots: Sequence[Path] = (),
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        on_project: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._queue = queue
+        self._engine_name = engine_name
+        self._capabilities = capabilities
+        self._probe = probe
+        self._roots = tuple(roots)
+        self._media_roots = tuple(media_roots)
+        self._clock = clock
+        self._now = now
+        self._on_project = on_project
+        self._session = Session()
+        self._opened: dict[str, ProjectRef] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+
+    # --- the session --------------------------------------------------------------------------------------------------
+    @property
+    def session(self) -> Session:
+        return self._session
+
+    @property
+    def engine_name(self) -> str:
+        return self._engine_name
+
+    @property
+    def version(self) -> str:
+        return __version__
+
+    def tell(self, session: Session) -> None:
+        before, self._session = self._session, session
+        changed = before.changed_fields(session)
+        if changed:
+            self.emit(SessionChanged(changed))
+
+    def open_project(self, name: str, sample_rate: int | None, source: str) -> None:
+        ref = projects.open_project(name, sample_rate, self._roots)
+        self._opened.pop(ref.folder, None)
+        self._opened[ref.folder] = ref  # the last opened one comes last: relative names mean it
+        self.tell(self._session.told("project", ref, source, self._clock()))
+        self._on_project()
+
+    def set_source(self, name: str, start_s: float, source: str) -> None:
+        path = projects.resolve_source(name, tuple(self._opened.values()), self._media_roots)
+        self._probe(path)  # what cannot be read is said now, not when the job runs
+        ref = SourceRef(file=str(path), start_s=start_s)
+        self.tell(self._session.told("source", ref, source, self._clock()))
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+    async def request(
+        self, verb: Verb, settings: Mapping[str, object], session: Session, job_id: str | None, reply_to: str
+    ) -> Receipt:
+        options = dict(settings)
+        priority = options.pop("priority", NORMAL_PRIORITY)
+        identity = checked_job_id(job_id) if job_id is not None else new_job_id()
+        engine = str(options.get("engine") or session.settings.get("engine") or self._engine_name)
+        capabilities = self._capabilities(engine)
+        probe = self._probe
+        request = await asyncio.to_thread(make_request, verb, options, session, capabilities, probe)
+        job = Job(
+            id=identity,
+            request=request,
+            priority=int(priority) if isinstance(priority, int | float) else NORMAL_PRIORITY,
+            created=self._now(),
+            reply_to=(reply_to,),
+        )
+        kept, position, is_new = await self._queue.submit(job)
+        return Receipt(kept, position, is_new)
+
+    async def cancel(self, target: str, reply_to: str) -> Sequence[Job]:
+        if target == "all":
+            return await self._queue.cancel_all()
+        if target == "last":
+            last = await self._queue.last_for(reply_to)
+            if last is None:
+                raise UnknownJob("You have not asked for any job yet, so there is no last one to cancel.")
+            target = last.id
+        return [await self._queue.cancel(target)]
+
+    async def retry(self, job_id: str, reply_to: str) -> Receipt:
+        job, position = await self._queue.retry(job_id, reply_to)
+        return Receipt(job, position, False)
+
+    async def jobs(self, count: int) -> Sequence[Job]:
+        return await self._queue.newest(count)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    def emit(self, event: Event) -> None:
+        """Pass an event to every door; a door that fails is logged and does not disturb the others."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a door could not take %s", type(event).__name__)

@@ -1,0 +1,263 @@
+"""The composition root: builds the parts, starts them in order, stops them in reverse. Read it as the contents page.
+
+startup:  lock the data folder -> journal -> engine supervisor -> queue -> core -> OSC door -> "ready" -> zeroconf
+shutdown: zeroconf -> door -> queue (a running job goes back to the journal) -> engine process -> lock
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bridge import __version__
+from bridge.config import Config
+from bridge.core import Core
+from bridge.delivery import deliver, delivered
+from bridge.discovery import Advertiser, parse_interfaces
+from bridge.doors.osc import OscDoor
+from bridge.queue import JobQueue
+from bridge.store import Store
+from bridge.supervisor import EngineSupervisor
+from bridge.watch import SupervisorSettings
+from engine import registry
+from engine.audio import probe
+from protocol import PROTOCOL_VERSION
+from protocol.errors import StembridgeError
+from protocol.events import Event
+
+log = logging.getLogger("stembridge.daemon")
+
+SPOOL = "spool"
+"""Folder in the data folder where the engine leaves takes before they are delivered."""
+
+
+class CannotStart(StembridgeError):
+    """The daemon cannot start: a port or the data folder is in use, or an engine is missing. Exit code 2."""
+
+    code = "cannot_start"
+
+
+class Daemon:
+    """All parts of one running daemon. Use ``async with Daemon(config) as daemon: await daemon.stopped.wait()``."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.stopped = asyncio.Event()
+        self.osc_port = 0
+        self.engine = registry.resolve(config.engine.name, config.engine.plugins)
+        self._stack = AsyncExitStack()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Daemon:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        data_dir = self.config.data_dir
+        self._stack.enter_context(_sole_owner(data_dir))
+        store = self._stack.enter_context(Store(data_dir / "journal.sqlite3"))
+        supervisor = engine_supervisor(self.config, data_dir / SPOOL)
+        self._stack.push_async_callback(supervisor.stop)
+
+        queue = JobQueue(store, supervisor, deliver, self._emit, spool_dir=data_dir / SPOOL, delivered=delivered)
+        self.core = Core(
+            queue=queue,
+            engine_name=self.engine.name,
+            capabilities=lambda name: registry.capabilities(name, self.config.engine.plugins),
+            probe=probe,
+            roots=self.config.folders.roots,
+            media_roots=self.config.folders.media_roots,
+            on_project=lambda: self._spawn(_warm(supervisor)),
+        )
+        await queue.start()
+        self._stack.push_async_callback(queue.stop)
+
+        door = OscDoor(self.core, self.config.osc.host, self.config.osc.port)
+        try:
+            self.osc_port = await door.start()
+        except OSError as error:
+            raise CannotStart(_port_in_words(self.config.osc.host, self.config.osc.port, error)) from error
+        self._stack.push_async_callback(door.close)
+        self._say_what_is_not_there()
+        self._stack.enter_context(_runtime_file(data_dir, self.describe()))
+
+        advertiser = Advertiser(
+            osc_port=self.osc_port,
+            engine=self.engine.name,
+            interfaces=parse_interfaces(self.config.discovery.interfaces),
+            host=self.config.osc.host,
+        )
+        self._stack.push_async_callback(advertiser.stop)
+        advertiser.start()
+
+    def _emit(self, event: Event) -> None:
+        self.core.emit(event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _say_what_is_not_there(self) -> None:
+        if self.config.doors.http_port != "off":
+            log.warning("The HTTP door is not part of version %s; going on without it.", __version__)
+        if self.config.doors.midi_port != "off":
+            log.warning("The MIDI door is not part of version %s; going on without it.", __version__)
+
+    def describe(self) -> dict[str, object]:
+        """What the ready line says."""
+        return {
+            "event": "ready",
+            "pid": os.getpid(),
+            "osc_port": self.osc_port,
+            "http_port": None,
+            "engine": self.engine.name,
+            "version": __version__,
+            "protocol": PROTOCOL_VERSION,
+        }
+
+
+def engine_supervisor(config: Config, spool_dir: Path) -> EngineSupervisor:
+    """The supervisor of the configured engine, rendering into `spool_dir`."""
+    wanted, data_dir = config.engine, config.data_dir
+    return EngineSupervisor(
+        registry.resolve(wanted.name, wanted.plugins),
+        cache_dir=data_dir / "cache",
+        spool_dir=spool_dir,
+        log_file=data_dir / "logs" / "engine.log",
+        settings=SupervisorSettings(
+            start_s=wanted.start_s,
+            heartbeat_s=wanted.heartbeat_s,
+            stall_s=wanted.stall_s,
+            cancel_grace_s=wanted.cancel_grace_s,
+            idle_release_s=wanted.idle_release_s,
+        ),
+        resolve=lambda name: registry.resolve(name, wanted.plugins),
+    )
+
+
+# --- starting and ending ----------------------------------------------------------------------------------------------
+def serve(config: Config, on_ready: Callable[[dict[str, object]], None]) -> int:
+    """Run until SIGTERM or Ctrl-C; 0 for a clean end, `CannotStart` if something is in the way."""
+
+    async def main() -> None:
+        async with Daemon(config) as daemon:
+            with _signals(daemon.stopped):
+                on_ready(daemon.describe())
+                await daemon.stopped.wait()
+                log.info("stopping")
+
+    _start_logging(config.data_dir)
+    asyncio.run(main())
+    return 0
+
+
+async def _warm(supervisor: EngineSupervisor) -> None:
+    """Start the engine's process when a project is opened, so that the first request does not wait for imports."""
+    try:
+        await supervisor.prepare()
+    except StembridgeError as error:
+        log.info("the engine could not be prepared ahead: %s", error.sentence)
+
+
+@contextmanager
+def _signals(stopped: asyncio.Event) -> Iterator[None]:
+    """End on SIGTERM, SIGINT and (Windows) SIGBREAK; `signal.signal` because Windows loops have no signal handlers."""
+    loop = asyncio.get_running_loop()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stopped.set)
+
+    names = [name for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+@contextmanager
+def _sole_owner(data_dir: Path) -> Iterator[None]:
+    """One daemon per data folder: two would run each other's jobs."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"The data folder {data_dir} cannot be made: {error.strerror}. Choose another with --data-dir."
+        ) from error
+    lock = FileLock(data_dir / "daemon.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise CannotStart(
+            f"Another Stembridge already uses the data folder {data_dir}. End it, or choose another with --data-dir."
+        ) from error
+    except OSError as error:
+        raise CannotStart(
+            f"The data folder {data_dir} is not writable: {error.strerror}. Choose another with --data-dir."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _runtime_file(data_dir: Path, description: dict[str, object]) -> Iterator[None]:
+    """Where the command line finds the running daemon's port."""
+    file = data_dir / "daemon.json"
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(description), encoding="utf-8")
+    temporary.replace(file)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+
+
+def _port_in_words(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE or getattr(error, "winerror", 0) == 10048:
+        return (
+            f"UDP port {port} on {host} is in use, perhaps by another Stembridge. End it, or choose another port with "
+            "--osc-port (0 picks a free one)."
+        )
+    return f"UDP port {port} on {host} cannot be opened: {error}. Check --host and --osc-port."
+
+
+def _start_logging(data_dir: Path) -> None:
+    """Warnings to stderr, everything from INFO to a rotating file in the data folder."""
+    root = logging.getLogger("stembridge")
+    root.setLevel(logging.INFO)
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setLevel(logging.WARNING)
+    to_terminal.setFormatter(logging.Formatter("stembridge: %(message)s"))
+    root.addHandler(to_terminal)
+    with suppress(OSError):
+        (data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        to_file = logging.handlers.RotatingFileHandler(
+            data_dir / "logs" / "daemon.log", maxBytes=2_000_000, backupCount=3, encoding="utf-8"
+        )
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(to_file)

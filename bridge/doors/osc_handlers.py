@@ -1,0 +1,158 @@
+"""What each of our addresses does: one small function per kind of message, and the table that says which.
+
+Session messages are folded at once, in the order in which they came. Requests that wait for the journal are coroutines;
+they work on the session as it was when their message came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.desk import Desk, Receipt
+from bridge.doors.osc_subscriptions import Sender, Subscribers, client_of, state_message, story_of
+from protocol import PROTOCOL_VERSION
+from protocol.address_space import DEFAULT_JOBS, DEFAULT_TTL_S, PREFIX
+from protocol.address_types import Command
+from protocol.session import Session
+from protocol.session_messages import fold
+from protocol.vocabulary import Verb
+
+
+@dataclass(frozen=True)
+class Call:
+    """One message that is being answered. `reply` sends to its sender: an outgoing name and its values."""
+
+    desk: Desk
+    subscribers: Subscribers
+    command: Command
+    sender: Sender
+    session: Session
+    now: float
+    reply: Callable[..., None]
+
+    @property
+    def client(self) -> str:
+        return client_of(self.sender)
+
+    def acknowledge(self) -> None:
+        self.reply("ack", self.command.path)
+
+
+Handler = Callable[[Call], None]
+QueuedHandler = Callable[[Call], Awaitable[None]]
+
+
+# --- at once ----------------------------------------------------------------------------------------------------------
+def _ping(call: Call) -> None:
+    call.reply("pong", call.desk.version, call.desk.engine_name, PROTOCOL_VERSION, *call.command.values)
+
+
+def _subscribe(call: Call) -> None:
+    options = call.command.options
+    full = options.get("types", "basic") == "full"
+    call.subscribers.add(call.sender, full, options.get("ttl", DEFAULT_TTL_S))
+    call.acknowledge()
+    _say_session(call)
+
+
+def _unsubscribe(call: Call) -> None:
+    call.subscribers.remove(call.sender)
+    call.acknowledge()
+
+
+def _session(call: Call) -> None:
+    _say_session(call)
+    call.acknowledge()
+
+
+def _say_session(call: Call) -> None:
+    for row in call.session.describe(call.now):
+        call.reply("session/state", *row)
+
+
+def _project(call: Call) -> None:
+    folder, rate = _two(call.command.values, None)
+    call.desk.open_project(folder, rate, call.client)
+    call.acknowledge()
+
+
+def _source(call: Call) -> None:
+    file, start_s = _two(call.command.values, 0.0)
+    call.desk.set_source(file, start_s, call.client)
+    call.acknowledge()
+
+
+def _two(values: tuple[Any, ...], default: object) -> tuple[Any, Any]:
+    return values[0], values[1] if len(values) > 1 else default
+
+
+def _tell(call: Call) -> None:
+    call.desk.tell(fold(call.session, call.command, call.client, call.now))
+    call.acknowledge()
+
+
+# --- through the journal ----------------------------------------------------------------------------------------------
+async def _request(call: Call) -> None:
+    options = dict(call.command.options)
+    job_id = options.pop("id", None)
+    verb = Verb(call.command.path.removeprefix(f"{PREFIX}/"))
+    receipt = await call.desk.request(verb, options, call.session, job_id, call.client)
+    _acknowledge_job(call, receipt)
+    if not receipt.is_new:  # sent again, perhaps because the answer was lost: what has happened is told again
+        for name, values in story_of(receipt.job):
+            call.reply(name, *values)
+
+
+async def _retry(call: Call) -> None:
+    _acknowledge_job(call, await call.desk.retry(call.command.values[0], call.client))
+
+
+def _acknowledge_job(call: Call, receipt: Receipt) -> None:
+    job = receipt.job
+    call.reply("ack", job.id, job.verb, job.request.engine, receipt.position)
+
+
+async def _cancel(call: Call) -> None:
+    (target,) = call.command.values
+    jobs = await call.desk.cancel(target, call.client)
+    for job in jobs:
+        call.reply("ack", job.id, "cancel", job.request.engine, 0)
+    if not jobs:
+        call.reply("ack", target, "cancel", call.desk.engine_name, 0)
+
+
+async def _jobs(call: Call) -> None:
+    count = call.command.values[0] if call.command.values else DEFAULT_JOBS
+    for job in await call.desk.jobs(count):
+        name, values = state_message(job)
+        call.reply(name, *values)
+    call.acknowledge()
+
+
+_AT_ONCE: Mapping[str, Handler] = {
+    f"{PREFIX}/ping": _ping,
+    f"{PREFIX}/subscribe": _subscribe,
+    f"{PREFIX}/unsubscribe": _unsubscribe,
+    f"{PREFIX}/session": _session,
+    f"{PREFIX}/project": _project,
+    f"{PREFIX}/source": _source,
+}
+
+_QUEUED: Mapping[str, QueuedHandler] = {
+    **{f"{PREFIX}/{verb}": _request for verb in Verb},
+    f"{PREFIX}/cancel": _cancel,
+    f"{PREFIX}/retry": _retry,
+    f"{PREFIX}/jobs": _jobs,
+}
+
+
+def handler_for(command: Command) -> Handler:
+    """What answers a command that is no job request at once: a handler of its own, or the fold into the session."""
+    return _AT_ONCE.get(command.path, _tell)
+
+
+def queued_handler_for(command: Command) -> QueuedHandler | None:
+    """What answers the command in its sender's line, or None if it is answered at once."""
+    return _QUEUED.get(command.path)

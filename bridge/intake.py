@@ -1,0 +1,173 @@
+"""From what a DAW has told and what it now asks to a whole `JobRequest`: the one place where defaults are filled in.
+
+Everything a job needs is settled here, when the message comes: nothing is looked up later, so that what the user does
+afterwards (another region, another project) does not change a job that waits.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from engine.api import Capabilities
+from engine.audio import AudioInfo
+from protocol.errors import BadArgument, EngineCannot, MissingContext
+from protocol.job import JobRequest, ProjectRef, SourceRef
+from protocol.music import Region, TempoMap
+from protocol.session import Session
+from protocol.task import Task, draw_seed, task_from_settings, with_seed
+from protocol.vocabulary import TrackClass, Verb
+
+DEFAULT_EXTENSION_BARS = 4
+MAX_DURATION_S = 600.0
+"""The model's longest song (facts: 15,000 latent frames)."""
+
+PLACE_OPTIONS = ("bars", "seconds", "at", "tracks", "track")
+"""Options of a verb that say where and what; all others are task settings."""
+
+Probe = Callable[[Path], AudioInfo]
+
+
+def make_request(
+    verb: Verb,
+    options: Mapping[str, object],
+    session: Session,
+    capabilities: Capabilities,
+    probe: Probe,
+) -> JobRequest:
+    """The request that `verb` with `options` means in `session`.
+
+    Raises `EngineCannot` for a verb the engine does not offer, `MissingContext` naming the message that would supply
+    what is missing, `BadArgument` and `TaskInvalid` for impossible values, and what `probe` raises.
+    """
+    if verb not in capabilities.verbs:
+        reason = capabilities.why_not.get(verb, f"The {capabilities.name} engine cannot {verb}.")
+        raise EngineCannot(reason)
+    project = _project(session)
+    source = _source(session) if verb.needs_source else None
+    tempo_map, tempo_known = session.tempo_map()
+    asked = task_from_settings({**session.settings, **{k: v for k, v in options.items() if k not in PLACE_OPTIONS}})
+    # Drawn here and journalled with the job: a retry after a crash gives the same audio.
+    task = asked if asked.seed is not None else with_seed(asked, draw_seed(secrets.randbits))
+    place = {name: options[name] for name in PLACE_OPTIONS if name in options}
+    regions = _regions(verb, place, session, project, source, task, tempo_map if tempo_known else None, probe)
+    for region in regions:
+        if region.duration_s > MAX_DURATION_S:
+            raise BadArgument(
+                f"The region is {region.duration_s:.1f} s long; choose one of at most {MAX_DURATION_S:.0f} s."
+            )
+    return JobRequest(
+        verb=verb,
+        task=task,
+        engine=capabilities.name,
+        project=project,
+        source=source,
+        tempo_map=tempo_map,
+        tempo_known=tempo_known,
+        key=str(session.key.value) if session.key and session.key.value else None,
+        regions=regions,
+        tracks=_tracks(verb, place, capabilities),
+        seed_drawn=asked.seed is None,
+    )
+
+
+def _project(session: Session) -> ProjectRef:
+    if session.project is None:
+        raise MissingContext("No project is open: send /stembridge/project FOLDER first, so that stems have a place.")
+    return session.project.value
+
+
+def _source(session: Session) -> SourceRef:
+    if session.source is None:
+        raise MissingContext("There is no source audio yet: send /stembridge/source FILE [START_SECONDS] first.")
+    return session.source.value
+
+
+def _tracks(verb: Verb, place: Mapping[str, object], capabilities: Capabilities) -> tuple[TrackClass, ...]:
+    text = place.get("tracks", place.get("track"))
+    if not verb.makes_stems:
+        if text is not None:
+            raise BadArgument(f"/stembridge/{verb} takes no track; complete, lego and extract do.")
+        return ()
+    if text is None:
+        raise MissingContext(f"Say which track classes, for example /stembridge/{verb} tracks drums,bass.")
+    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in str(text).split(",") if name.strip()]
+    known = {str(track): track for track in TrackClass}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadArgument(f"Unknown track class {', '.join(unknown) or repr(text)}; known are {', '.join(known)}.")
+    tracks = tuple(dict.fromkeys(known[name] for name in names))
+    missing = [str(track) for track in tracks if track not in capabilities.tracks]
+    if missing:
+        raise EngineCannot(f"The {capabilities.name} engine has no {' and no '.join(missing)}.")
+    return tracks
+
+
+# --- where ------------------------------------------------------------------------------------------------------------
+def _regions(
+    verb: Verb,
+    place: Mapping[str, object],
+    session: Session,
+    project: ProjectRef,
+    source: SourceRef | None,
+    task: Task,
+    tempo_map: TempoMap | None,
+    probe: Probe,
+) -> tuple[Region, ...]:
+    info = probe(Path(source.file)) if source else None
+    rate = project.sample_rate or (info.rate if info else None)
+    told = session.resolve_regions(rate) if session.regions is not None else ()
+    span = Region(source.start_s, source.start_s + info.frames / info.rate) if source and info and info.frames else None
+    if verb in (Verb.EXTEND, Verb.PREPEND):
+        return (_beside(verb, place, told, span, tempo_map),)
+    for name in ("bars", "seconds", "at"):
+        if name in place:
+            raise BadArgument(f"/stembridge/{verb} works on the region; '{name}' belongs to extend and prepend.")
+    if told:
+        return told
+    if verb is Verb.GENERATE:
+        start_s = session.position_s.value if session.position_s else 0.0
+        return (Region(start_s, start_s + task.duration),)
+    if verb is Verb.REPAINT or span is None:
+        raise MissingContext("There is no region yet: send /stembridge/region START END (seconds) first.")
+    return (span,)
+
+
+def _beside(
+    verb: Verb, place: Mapping[str, object], told: tuple[Region, ...], span: Region | None, tempo_map: TempoMap | None
+) -> Region:
+    """The region right after (extend) or right before (prepend) the told one, else after or before the source."""
+    anchor = told[-1 if verb is Verb.EXTEND else 0] if told else span
+    after = verb is Verb.EXTEND
+    at_s = place.get("at")
+    if at_s is None and anchor is None:
+        raise MissingContext(f"Nothing to {verb}: send /stembridge/source FILE or /stembridge/region START END first.")
+    at = float(at_s) if isinstance(at_s, int | float) else (anchor.end_s if after else anchor.start_s)  # type: ignore[union-attr]
+    seconds = place.get("seconds")
+    if seconds is not None:
+        if "bars" in place:
+            raise BadArgument("Say either bars or seconds, not both.")
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise BadArgument(f"seconds must be a number above 0, not {seconds!r}.")
+        return Region(at, at + seconds) if after else Region(at - seconds, at)
+    bars = place.get("bars", DEFAULT_EXTENSION_BARS)
+    if not isinstance(bars, int | float) or not 0 < bars <= 512:
+        raise BadArgument(f"bars must be a number above 0 and up to 512, not {bars!r}.")
+    if tempo_map is None:
+        raise MissingContext("Bars need a tempo: send /stembridge/tempo BPM first, or say the length in seconds.")
+    other = bars_away(tempo_map, at, bars if after else -bars)
+    return Region(at, other) if after else Region(other, at)
+
+
+def bars_away(tempo_map: TempoMap, time_s: float, bars: float) -> float:
+    """The time `bars` bars after (negative: before) `time_s`, at the same place in its bar, meter changes counted."""
+    bar, into = tempo_map.bar_at(time_s)
+    whole = int(bars // 1)
+    target = tempo_map.beat_at(tempo_map.bar_start(bar + whole)) + into
+    part = bars - whole
+    if part:
+        target += part * tempo_map.signature_at(tempo_map.time_at(target)).beats_per_bar
+    elif into == 0 or into < 1e-6:
+        return tempo_map.bar_start(bar + whole)
+    return tempo_map.time_at(target)

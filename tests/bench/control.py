@@ -1,0 +1,179 @@
+"""The control path of a real daemon: message latency and throughput, request to engine start, idle cost."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_message_builder import OscMessageBuilder
+from pythonosc.osc_server import AsyncIOOSCUDPServer
+
+from tests.bench.table import Table, ms, percentile
+from tests.support import daemon as daemons
+from tests.support.daemon import Client
+
+
+def run(quick: bool) -> list[Table]:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        with daemons.running(data / "data") as daemon:
+            idle = _idle(daemon.process.pid, 5 if quick else 60)
+            messages = _messages(daemon.port, quick)
+            start = _engine_start(daemon, data, 5 if quick else 100)
+        return [messages, start, idle]
+
+
+# --- messages -----------------------------------------------------------------------------------------------------------
+def _round_trips(port: int, address: str, count: int) -> list[float]:
+    client = Client(port)
+    try:
+        times = []
+        for index in range(count):
+            began = time.perf_counter()
+            client.send(address, 1.5 + index)
+            client.receive()
+            times.append(time.perf_counter() - began)
+        return times
+    finally:
+        client.close()
+
+
+def _flood(port: int, address: str, rate: int, seconds: float) -> float:
+    """Send `rate` messages a second, paced, and return the share that was answered."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    sock.bind(("127.0.0.1", 0))
+    sock.settimeout(1.0)
+    answered = 0
+
+    def listen() -> None:
+        nonlocal answered
+        try:
+            while True:
+                sock.recv(2048)
+                answered += 1
+        except TimeoutError:
+            return
+
+    builder = OscMessageBuilder(address=address)
+    builder.add_arg(1.5, "d")
+    datagram = builder.build().dgram
+    listener = threading.Thread(target=listen)
+    listener.start()
+    count, began = int(rate * seconds), time.perf_counter()
+    for index in range(count):
+        sock.sendto(datagram, ("127.0.0.1", port))
+        if index % 20 == 19:
+            ahead = began + index / rate - time.perf_counter()
+            if ahead > 0:
+                time.sleep(ahead)
+    listener.join()
+    sock.close()
+    return answered / count
+
+
+def _stock_server(port_sender: multiprocessing.connection.Connection) -> None:
+    """The reference: python-osc's own asyncio server with one handler that answers, 50 addresses mapped as ours."""
+
+    async def main() -> None:
+        dispatcher = Dispatcher(strict_timing=False)
+        dispatcher.map("/stembridge/position", lambda *_: ("/stembridge/ack", "/stembridge/position"))
+        for index in range(49):
+            dispatcher.map(f"/other/{index}", lambda *_: None)
+        server = AsyncIOOSCUDPServer(("127.0.0.1", 0), dispatcher, asyncio.get_running_loop())
+        transport, _ = await server.create_serve_endpoint()
+        port_sender.send(transport.get_extra_info("sockname")[1])
+        await asyncio.sleep(3600)
+
+    asyncio.run(main())
+
+
+def _messages(port: int, quick: bool) -> Table:
+    table = Table(
+        "OSC message to session update",
+        "`/stembridge/position` (one double) from the socket of a client until its acknowledgment is back: decoding, "
+        "checks, the session's update and the answer, over UDP on loopback. Share answered at a paced rate. Reference: "
+        "python-osc's own asyncio server with 50 mapped addresses, which checks nothing and keeps nothing.",
+        ("", "p50", "p99", *(f"answered at {rate}/s" for rate in _RATES)),
+    )
+    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    stock = multiprocessing.get_context("spawn").Process(target=_stock_server, args=(sender,), daemon=True)
+    stock.start()
+    try:
+        for name, target in (("Stembridge", port), ("python-osc server", receiver.recv())):
+            times = _round_trips(target, "/stembridge/position", 200 if quick else 5000)
+            shares = [_flood(target, "/stembridge/position", rate, 0.5 if quick else 3.0) for rate in _RATES]
+            cells = [f"{share:.1%}" for share in shares]
+            table.rows.append((name, ms(percentile(times, 0.5)), ms(percentile(times, 0.99)), *cells))
+    finally:
+        stock.kill()
+        stock.join()
+    return table
+
+
+_RATES = (1000, 2000, 5000, 10000)
+
+
+# --- request to engine start --------------------------------------------------------------------------------------------
+def _engine_start(daemon: daemons.Daemon, folder: Path, count: int) -> Table:
+    project = folder / "project"
+    project.mkdir()
+    generator = np.random.Generator(np.random.PCG64(1))
+    noise = generator.normal(0, 0.05, (48_000 * 20, 2)).astype("float32")
+    soundfile.write(project / "song.wav", noise, 48_000)
+    client = daemon.client()
+    for message in (
+        ("/stembridge/project", str(project)),
+        ("/stembridge/source", "song.wav"),
+        ("/stembridge/tempo", 120.0),
+        ("/stembridge/region", 8.0, 9.0),
+    ):
+        client.tell(*message)
+    acks, starts = [], []
+    for index in range(count + 1):
+        began = time.perf_counter()
+        client.send("/stembridge/repaint", "id", f"bench-{index}", "seed", 1)
+        client.wait_for(lambda m: m.address == "/stembridge/ack")
+        acked = time.perf_counter() - began
+        client.wait_for(lambda m: m.address == "/stembridge/job/progress")
+        started = time.perf_counter() - began
+        client.finish(f"bench-{index}")
+        if index:  # the first one starts the engine's process and analyses the song
+            acks.append(acked)
+            starts.append(started)
+    table = Table(
+        "Request to engine start",
+        f"`/stembridge/repaint` sent until it is acknowledged (checked and journalled on disk), and until the engine's "
+        f"process reports its first step; {count} jobs one after the other, warm process. Goal: p99 under 10 ms.",
+        ("", "p50", "p99"),
+    )
+    table.rows.append(("acknowledged", ms(percentile(acks, 0.5)), ms(percentile(acks, 0.99))))
+    table.rows.append(("engine started", ms(percentile(starts, 0.5)), ms(percentile(starts, 0.99))))
+    return table
+
+
+# --- idle ---------------------------------------------------------------------------------------------------------------
+def _idle(pid: int, seconds: int) -> Table:
+    process = psutil.Process(pid)
+    before = sum(process.cpu_times()[:2])
+    began = time.perf_counter()
+    time.sleep(seconds)
+    used = sum(process.cpu_times()[:2]) - before
+    share = used / (time.perf_counter() - began)
+    threads, resident = process.num_threads(), process.memory_info().rss / 2**20
+    table = Table(
+        "Idle daemon",
+        f"CPU time of the daemon's process over {seconds} s without a message, no engine process. Goal: under 0.5 % of a core.",
+        ("CPU", "memory", "threads"),
+    )
+    table.rows.append((f"{share:.3%} of a core", f"{resident:.0f} MiB", str(threads)))
+    return table
