@@ -26,6 +26,9 @@ MAX_RATE = 768_000
 _BAR_EPSILON = 1e-6
 """Quarter notes: how far from a bar line a position still counts as on it."""
 
+_NEAR_S = 0.0005
+"""Seconds: how far from a bar line an edge still carries the bar's name."""
+
 
 def _finite(name: str, value: float) -> float:
     if not math.isfinite(value):
@@ -319,11 +322,16 @@ class Region:
 
     def label(self, tempo_map: TempoMap) -> str:
         """How a person names it: ``bars-17-20`` (20 included), ``bar-3``, or ``32.50s-40.13s`` off the grid."""
-        first, into_first = tempo_map.bar_at(self.start_s)
-        after, into_after = tempo_map.bar_at(self.end_s)
-        if max(into_first, into_after) < 1e-3 and after > first:
+        first, after = _bar_line_near(tempo_map, self.start_s), _bar_line_near(tempo_map, self.end_s)
+        if first is not None and after is not None and after > first:
             return f"bar-{first}" if after == first + 1 else f"bars-{first}-{after - 1}"
         return f"{self.start_s:.2f}s-{self.end_s:.2f}s"
+
+
+def _bar_line_near(tempo_map: TempoMap, time_s: float) -> int | None:
+    """The bar that begins at `time_s`, give or take what a sample or a rounded number may be off by; else None."""
+    bar, _ = tempo_map.bar_at(time_s + _NEAR_S)
+    return bar if abs(tempo_map.bar_start(bar) - time_s) <= _NEAR_S else None
 
 
 def checked_rate(rate: int) -> int:

@@ -45,8 +45,7 @@ def machine() -> str:
         [
             "- command: `make bench`",
             f"- date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- machine: {model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
-            f"no GPU used",
+            f"- machine: {model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, no GPU used",
             f"- Python {platform.python_version()}, {libraries}",
         ]
     )

@@ -32,7 +32,7 @@ def run(quick: bool) -> list[Table]:
         return [messages, start, idle]
 
 
-# --- messages -----------------------------------------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------------------------------------
 def _round_trips(port: int, address: str, count: int) -> list[float]:
     client = Client(port)
     try:
@@ -123,7 +123,7 @@ def _messages(port: int, quick: bool) -> Table:
 _RATES = (1000, 2000, 5000, 10000)
 
 
-# --- request to engine start --------------------------------------------------------------------------------------------
+# --- request to engine start ------------------------------------------------------------------------------------------
 def _engine_start(daemon: daemons.Daemon, folder: Path, count: int) -> Table:
     project = folder / "project"
     project.mkdir()
@@ -161,7 +161,7 @@ def _engine_start(daemon: daemons.Daemon, folder: Path, count: int) -> Table:
     return table
 
 
-# --- idle ---------------------------------------------------------------------------------------------------------------
+# --- idle -------------------------------------------------------------------------------------------------------------
 def _idle(pid: int, seconds: int) -> Table:
     process = psutil.Process(pid)
     before = sum(process.cpu_times()[:2])
@@ -172,7 +172,7 @@ def _idle(pid: int, seconds: int) -> Table:
     threads, resident = process.num_threads(), process.memory_info().rss / 2**20
     table = Table(
         "Idle daemon",
-        f"CPU time of the daemon's process over {seconds} s without a message, no engine process. Goal: under 0.5 % of a core.",
+        f"The daemon's process over {seconds} s without a message, no engine process. Goal: under 0.5 % of a core.",
         ("CPU", "memory", "threads"),
     )
     table.rows.append((f"{share:.3%} of a core", f"{resident:.0f} MiB", str(threads)))

@@ -27,7 +27,6 @@ from tests.support.daemon import Client, Daemon
 pytestmark = pytest.mark.e2e
 
 
-
 @pytest.fixture
 def patient_config(tmp_path: Path) -> Path:
     """A configuration whose engine works in many small steps, so that a test can interrupt it at any of them."""
@@ -54,7 +53,7 @@ def whole_stems(project: Project) -> list[Path]:
     return stems
 
 
-# --- kill -9 ------------------------------------------------------------------------------------------------------------
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
 def test_a_job_survives_kill_minus_nine_of_the_daemon(data_dir: Path, project: Project, patient_config: Path) -> None:
     first = daemons.start(data_dir, "--config", str(patient_config), engine="patient")
     client = first.client()
@@ -120,7 +119,7 @@ def test_an_engine_that_dies_twice_fails_that_job_and_serves_the_next(
         assert client.finish("next").address == "/stembridge/job/done"
 
 
-# --- a clean end ----------------------------------------------------------------------------------------------------------
+# --- a clean end ------------------------------------------------------------------------------------------------------
 def test_sigterm_in_the_middle_of_a_job_ends_cleanly_and_the_next_start_finishes_it(
     data_dir: Path, project: Project, patient_config: Path
 ) -> None:
@@ -183,7 +182,7 @@ def test_two_daemons_on_one_data_folder_are_a_clear_error(daemon: Daemon, data_d
     assert str(data_dir) in other.stderr
 
 
-# --- hostile packets ------------------------------------------------------------------------------------------------------
+# --- hostile packets --------------------------------------------------------------------------------------------------
 def _nested(depth: int) -> bytes:
     inner = OscMessageBuilder(address="/stembridge/ping").build().dgram
     for _ in range(depth):
@@ -270,7 +269,7 @@ def test_reapers_own_addresses_reach_the_session_and_are_not_answered(daemon: Da
         reaper.socket.recv(2048)
 
 
-# --- folders ----------------------------------------------------------------------------------------------------------------
+# --- folders ----------------------------------------------------------------------------------------------------------
 def test_a_project_folder_deleted_while_the_job_runs_is_said_in_words(
     data_dir: Path, project: Project, patient_config: Path
 ) -> None:
@@ -312,7 +311,7 @@ def test_a_read_only_project_is_said_in_words_and_left_as_it_was(daemon: Daemon,
         subprocess.run(["umount", "-l", str(project.folder)], check=True)
 
 
-# --- redo and the command line -----------------------------------------------------------------------------------------------
+# --- redo and the command line ----------------------------------------------------------------------------------------
 def cli(*words: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bridge.cli", words[0], "--data-dir", str(data_dir), *words[1:]],
