@@ -158,6 +158,7 @@ def main(argv: list[str]) -> int:
     to_daemon.say(wire.Hello(pid=os.getpid(), engine=setup.name, version=offer.version))
     while (command := inbox.next()) is not None:
         job = command.job if isinstance(command, wire.Run) else wire.PREPARATION
+        to_daemon.say(wire.Started(job=job))
         with _heartbeat(to_daemon, job, setup):
             _work(command, job, engine, Path(setup.cache_dir), inbox, to_daemon)
     return 0
@@ -167,7 +168,6 @@ def _work(
     command: wire.Prepare | wire.Run, job: str, engine: Engine, cache_dir: Path, inbox: Inbox, to_daemon: Wire
 ) -> None:
     """Do one thing and answer it, whatever happens."""
-    to_daemon.say(wire.Started(job=job))
     try:
         takes: list[RenderedTake] = []
         if isinstance(command, wire.Run):

@@ -51,7 +51,8 @@ _TITLES = {
     "verbs": (
         "Verbs: what to make",
         "Arguments are name-value pairs. Every setting (below) is an option as well, for this once; so is `id` (an id "
-        "of your choice; the same id sent again is the same job) and `priority` (0 to 10; higher overtakes).",
+        "of your choice; the same id sent again is the same job, and what has happened to it is told again) and "
+        "`priority` (0 to 10; higher overtakes).",
     ),
     "jobs": ("Jobs", ""),
 }

@@ -27,7 +27,7 @@ _INSTEAD = {
     Verb.COMPLETE: "it adds no instruments. Ask for repaint or extend, which work from the song's own sound",
     Verb.LEGO: "it plays no single instrument. Ask for repaint of the region, which works from the song's own sound",
     Verb.EXTRACT: "it cannot separate instruments. Use a separation tool on the file, then repaint the stem you want",
-    Verb.COVER: "it cannot change a song's style. Ask for repaint with a high strength to vary the region",
+    Verb.COVER: "it cannot change a song's style. Ask for repaint with a low strength to vary the region",
 }
 
 CAPABILITIES = Capabilities(
@@ -93,7 +93,7 @@ def _take(request: GenerationRequest, song: Material, seed: int, cancelled: IsCa
     source = request.source
     assert source is not None
     strength = request.task.strength
-    path = choose(song, strength, seed, source.sha256, cancelled)
+    path = choose(song, 1.0 - strength, seed, source.sha256, cancelled)
     audio, start, laid, gains = assemble(source, song, path, cancelled)
     logger.info("seed %d: %d excerpts, cost %.2f, joins %s", seed, len(gains), path.cost, path.joins)
     begins = [*path.run_starts, len(path.sources)]

@@ -67,10 +67,10 @@ class Path:
         return len(np.unique(self.sources)) / len(self.sources)
 
 
-def choose(material: Material, strength: float, seed: int, sha256: str, cancelled: IsCancelled) -> Path:
+def choose(material: Material, freedom: float, seed: int, sha256: str, cancelled: IsCancelled) -> Path:
     """The path for one seed; the same arguments give the same path.
 
-    `strength` 0 keeps to the most obvious continuation, 1 wanders freely. Raises `NoMaterial`, `Cancelled`.
+    `freedom` (1 less the task's strength) 0 keeps to the most obvious continuation, 1 wanders freely. Raises `NoMaterial`, `Cancelled`.
     """
     usable = np.flatnonzero(material.usable)
     if len(usable) < MIN_SLOTS:
@@ -78,8 +78,8 @@ def choose(material: Material, strength: float, seed: int, sha256: str, cancelle
             f"The song has {len(usable)} whole beats outside the region, and the sketch engine needs at least "
             f"{MIN_SLOTS} to make new ones from. Choose a shorter region, or a source that holds more of the song."
         )
-    trellis = _trellis(material, usable, strength, cancelled)
-    wandering = _wandering(material, trellis.candidates, strength, seed, sha256)
+    trellis = _trellis(material, usable, freedom, cancelled)
+    wandering = _wandering(material, trellis.candidates, freedom, seed, sha256)
     moved = [cost + extra for cost, extra in zip(trellis.costs, wandering, strict=True)]
     best = _without_repeats(replace(trellis, costs=moved), cancelled)
     sources = np.array([ids[k] for ids, k in zip(trellis.candidates, best, strict=True)])
@@ -111,10 +111,10 @@ def _without_repeats(trellis: Trellis, cancelled: IsCancelled) -> list[int]:
 
 
 # --- what every slot costs in every place -----------------------------------------------------------------------------
-def _trellis(material: Material, usable: Ints, strength: float, cancelled: IsCancelled) -> Trellis:
+def _trellis(material: Material, usable: Ints, freedom: float, cancelled: IsCancelled) -> Trellis:
     candidates = [_candidates(material, usable, int(target)) for target in material.targets]
     expected = _expected(material, candidates, cancelled)
-    weight = 0.45 - 0.25 * strength
+    weight = 0.45 - 0.25 * freedom
     costs = []
     for step, ids in enumerate(candidates):
         check(cancelled)
@@ -128,9 +128,9 @@ def _trellis(material: Material, usable: Ints, strength: float, cancelled: IsCan
         costs=costs,
         jumps=lambda here, there: _jump_costs(material, here, there),
         longest=min(max(2 * bar, 2), 16),
-        over_cost=0.15 + 0.15 * strength,
+        over_cost=0.15 + 0.15 * freedom,
         short=min(bar, 8),
-        short_cost=0.2 - 0.05 * strength,
+        short_cost=0.2 - 0.05 * freedom,
     )
 
 
@@ -256,7 +256,7 @@ def _context_gap(material: Material, context: Ints, shifts: Ints, table: Ints, l
 
 
 # --- the seed ---------------------------------------------------------------------------------------------------------
-def _wandering(material: Material, candidates: list[Ints], strength: float, seed: int, sha256: str) -> list[Doubles]:
+def _wandering(material: Material, candidates: list[Ints], freedom: float, seed: int, sha256: str) -> list[Doubles]:
     """Seeded extra costs, equal for all slots of one excerpt within one bar of the region."""
     digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
     rng = Generator(PCG64(int.from_bytes(digest[:16], "big")))
@@ -265,7 +265,7 @@ def _wandering(material: Material, candidates: list[Ints], strength: float, seed
     low = int(bar.min() - bar[material.last])
     width = int(bar.max() - bar[material.first]) - low + 1
     by_excerpt, by_bar = rng.random(width), rng.random((width, bars))
-    amount = 0.02 + 0.6 * strength**0.5
+    amount = 0.02 + 0.6 * freedom**0.5
     extra = []
     for target, ids in zip(material.targets, candidates, strict=True):
         shift = bar[ids] - bar[target] - low

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bridge.config import DEFAULT_OSC_PORT, OscConfig
 from bridge.doors.osc import MAX_SCHEDULED, OscDoor
 from bridge.doors.osc_client import ACK, ERROR, AsyncOscClient, OscClient, argument
 from bridge.doors.osc_guard import decode
@@ -21,6 +22,7 @@ from protocol.address_space import INCOMING
 from protocol.events import JobChanged, JobProgressed, TakeDelivered
 from protocol.float32 import as_single
 from protocol.job import Failure, Progress, Recipe, Take
+from protocol.osc_reference import render
 from protocol.vocabulary import JobState, Verb
 from tests.bridge.test_osc_guard import KILLERS
 from tests.support.osc import MemoryDesk, bundle, job_named, message, single
@@ -468,6 +470,10 @@ async def test_a_client_that_is_gone_disturbs_nobody(new_client: NewClient, desk
     for _ in range(3):
         desk.emit(JobChanged(job_named("a")))
         assert (await answer(client, "/stembridge/ping"))[0] == "/stembridge/pong"
+
+
+def test_the_page_names_the_port_that_is_listened_on() -> None:
+    assert f"UDP, port {DEFAULT_OSC_PORT} on {OscConfig().host}" in render()
 
 
 async def test_a_port_in_use_is_an_error(door: tuple[OscDoor, int], desk: MemoryDesk) -> None:

@@ -160,6 +160,8 @@ def test_regions_are_named_as_people_name_them() -> None:
     tempo_map = TempoMap.constant(120)
     assert Region(32.0, 40.0).label(tempo_map) == "bars-17-20"
     assert Region(32.0, 34.0).label(tempo_map) == "bar-17"
+    assert Region(32.0 - 1e-5, 34.0 + 1e-5).label(tempo_map) == "bar-17"  # as a sample position may give it
+    assert Region(-2.0, 0.0).label(tempo_map) == "bar-0"
     assert Region(32.5, 40.129).label(tempo_map) == "32.50s-40.13s"
 
 

@@ -24,7 +24,7 @@ from protocol.task import (
 from tests.support.tasks import EDGES, INF, NAN, REQUIRED, UUID, edges, problems, put, request, take
 
 
-# --- every field at its edges --------------------------------------------------------------------------------------
+# --- every field at its edges -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("field", "beside", "value"), edges(0))
 def test_a_value_at_the_edge_of_what_is_allowed_passes(field: str, beside: dict[str, object], value: object) -> None:
     data = dict(REQUIRED)
@@ -90,7 +90,7 @@ def test_http_defaults_are_the_specifications() -> None:
     }
 
 
-# --- rules that join fields ------------------------------------------------------------------------------------------
+# --- rules that join fields -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("door", Door)
 @pytest.mark.parametrize("lossless", ["WAV", "FLAC"])
 def test_audio_settings_are_refused_for_lossless_formats(lossless: str, door: Door) -> None:
@@ -201,7 +201,7 @@ def test_a_joining_rule_is_silent_about_what_is_already_named() -> None:
     assert [p.field for p in problems(broken_rate)] == ["audioSettings.sampleRate"]
 
 
-# --- names ---------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -282,7 +282,7 @@ def test_a_32_bit_float_from_a_controller_counts_as_the_step_it_stands_for(hundr
         assert problems(request(strength=single))[0].code == "step"
 
 
-# --- properties ----------------------------------------------------------------------------------------------------
+# --- properties -------------------------------------------------------------------------------------------------------
 def _steps(low: int, high: int, per_unit: int) -> st.SearchStrategy[float]:
     return st.integers(low * per_unit, high * per_unit).map(lambda count: count / per_unit)
 

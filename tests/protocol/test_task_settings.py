@@ -102,7 +102,7 @@ def test_every_setting_is_documented_and_its_default_is_allowed() -> None:
             assert parse_setting(name, spec.default) == spec.default
 
 
-# --- seeds ---------------------------------------------------------------------------------------------------------
+# --- seeds ------------------------------------------------------------------------------------------------------------
 def test_variations_count_seeds_up_from_the_base_and_wrap() -> None:
     assert seeds(Task(seed=7, number_results=3)) == (7, 8, 9)
     assert seeds(Task(seed=2**31 - 1, number_results=2)) == (2**31 - 1, 0)
