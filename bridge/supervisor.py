@@ -289,9 +289,7 @@ class EngineSupervisor:
             return
         link.send(wire.Exit())
         if not await link.ended_within(self._settings.exit_grace_s):
-            link.terminate()
-            if not await link.ended_within(self._settings.exit_grace_s):
-                await self._put_down(link)
+            await self._put_down(link)
 
     def _stay(self) -> None:
         if self._idle is not None:

@@ -26,7 +26,7 @@ class SupervisorSettings:
     cancel_grace_s: float = 10.0
     """From cancel to kill."""
     exit_grace_s: float = 2.0
-    """From a request to end to the next harder one."""
+    """From the request to end to kill."""
     idle_release_s: float = 300.0
 
 

@@ -93,13 +93,15 @@ class WorkerLink(asyncio.SubprocessProtocol):
         if pipe is not None and not pipe.is_closing():
             cast(asyncio.WriteTransport, pipe).write(command.line())
 
-    def terminate(self) -> None:
-        """Ask the process to end, by the system's means."""
-        self._end(by_force=False)
-
     def kill(self) -> None:
         """End the process now, and on POSIX all it has started."""
-        self._end(by_force=True)
+        self.is_ending = True
+        if self._transport is None or self._transport.get_returncode() is not None:
+            return
+        if sys.platform == "win32":
+            self._transport.kill()
+        else:  # not the transport's own way, which reaps the process behind the back of asyncio's child watcher
+            _kill_group(self.pid)
 
     async def ended_within(self, timeout_s: float) -> bool:
         """Wait for `gone`; False if it took longer."""
@@ -111,6 +113,8 @@ class WorkerLink(asyncio.SubprocessProtocol):
         self._transport = cast(asyncio.SubprocessTransport, transport)
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
+        if self._complaint:
+            return
         self._unread += data
         if b"\n" in data:
             *lines, self._unread = self._unread.split(b"\n")
@@ -125,7 +129,7 @@ class WorkerLink(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.is_ending = True
-        _signal_group(self.pid, by_force=True)  # what it had started; the number is not reused while it has members
+        _kill_group(self.pid)  # what it had started; the number is not reused while it has members
         self._deadlines.append(self._loop.call_later(_PIPES_S, self._stop_waiting_for_pipes))
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -149,16 +153,6 @@ class WorkerLink(asyncio.SubprocessProtocol):
         self._unread.clear()
         log.error("engine process %d %s; it is ended", self.pid, complaint)
         self.kill()
-
-    def _end(self, *, by_force: bool) -> None:
-        self.is_ending = True
-        if self._transport is None or self._transport.get_returncode() is not None:
-            return
-        if sys.platform != "win32":
-            # Not the transport's own methods: they reap the process behind the back of asyncio's child watcher.
-            _signal_group(self.pid, by_force=by_force)
-        else:
-            self._transport.kill()
 
     def _stop_waiting_for_pipes(self) -> None:
         if self._transport is not None:
@@ -208,7 +202,7 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _signal_group(pid: int, *, by_force: bool) -> None:
+def _kill_group(pid: int) -> None:
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left (macOS says it the second way)
-            os.killpg(pid, signal.SIGKILL if by_force else signal.SIGTERM)
+            os.killpg(pid, signal.SIGKILL)

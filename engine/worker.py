@@ -143,7 +143,8 @@ class Inbox:
 def main(argv: list[str]) -> int:
     """Serve until told to leave; the exit code is 0 then, and above 80 for what can go wrong with the daemon."""
     to_daemon = Wire.take_over()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the daemon's to answer
+    for request in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C or a system going down: the daemon's to answer, not ours
+        signal.signal(request, signal.SIG_IGN)
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     setup = wire.WorkerSetup.model_validate_json(argv[0])

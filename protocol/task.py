@@ -13,7 +13,8 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
   source stands for it. A repaint's place is the session's region, not these two fields.
 * `settings.keyScale` may be spelt in any way that `Key.parse` knows, and choices in upper or lower case. Either way the
   task holds the canonical form.
-* A 32-bit float that is the nearest one to a decimal step (0.7 sent as 0.699999988) counts as that step.
+* A number sent as a 32-bit float is a fader's place and goes to the nearest step (0.7323 is 0.73); so does a double
+  that is the nearest 32-bit float to a step (0.699999988 is 0.7).
 * `engine`, `contextBars` and `stemFormat` exist: Stembridge's own fields, unknown to the specification and to HTTP.
   `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.
 

@@ -23,7 +23,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from protocol.errors import BadArgument
-from protocol.float32 import as_single
+from protocol.float32 import Single, as_single
 from protocol.key import Key
 
 _SHOWN_CHARS, _SHOWN_DIGITS = 40, 20
@@ -124,13 +124,15 @@ class Number(Rule):
         number = _number(value)
         if not self.low <= number <= self.high or (self.above_low and number == self.low):
             raise Refused("range")
+        is_fader = door is Door.DAW and isinstance(value, Single)
         number = float(number) + 0.0  # no negative zero
-        return self._on_step(number, door) if self.step else number
+        return self._on_step(number, door, is_fader) if self.step else number
 
-    def _on_step(self, number: float, door: Door) -> float:
+    def _on_step(self, number: float, door: Door, is_fader: bool) -> float:
         step, exact = Decimal(self.step), Decimal(str(number))
         nearest = float((exact / step).to_integral_value() * step)
-        if nearest != number and not (door is Door.DAW and as_single(nearest) == number):
+        # What a controller sends as a 32-bit float is a fader's place: nobody can hit a hundredth with a finger.
+        if nearest != number and not is_fader and not (door is Door.DAW and as_single(nearest) == number):
             raise Refused("step")
         return nearest
 

@@ -159,7 +159,7 @@ def test_a_journal_of_a_newer_version_is_refused_in_words_and_left_alone(path):
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(JournalError, match="newer Stembridge.*--data-dir"):
+    with pytest.raises(JournalError, match=r"newer Stembridge.*--data-dir"):
         Store(path)
     assert path.read_bytes() == before
 

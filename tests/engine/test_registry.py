@@ -25,7 +25,7 @@ def test_auto_takes_acestep_once_it_is_there(monkeypatch):
 
 
 def test_acestep_is_known_but_says_that_it_comes_later_and_what_to_use():
-    with pytest.raises(EngineMissing, match="later version.*'sketch'"):
+    with pytest.raises(EngineMissing, match=r"later version.*'sketch'"):
         resolve("acestep")
 
 
@@ -52,7 +52,7 @@ def test_a_plugin_cannot_take_a_name_of_ours(name):
 
 @pytest.mark.parametrize("target", ["engines", "a.b:", ":C", "a b:C", "a:C()", "../x:C"])
 def test_a_plugin_must_be_named_as_module_and_class(target):
-    with pytest.raises(BadArgument, match="package.module:Class"):
+    with pytest.raises(BadArgument, match=r"package\.module:Class"):
         resolve("mine", {"mine": target})
 
 

@@ -251,13 +251,14 @@ process.process.wait()
 """
 
 
-def test_ctrl_c_in_the_terminal_does_not_end_the_worker(start):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_is_meant_for_the_daemon_does_not_end_the_worker(start, name):
     if sys.platform == "win32":
         pytest.skip("Windows has no signal that goes to one process only")
     process = start("Slow")
     process.send(process.run())
     process.until(wire.Stepped)
-    process.process.send_signal(signal.SIGINT)
+    process.process.send_signal(getattr(signal, name))
     assert kinds(process.until(wire.Stepped)) == ["progress"]
     assert process.process.poll() is None
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.errors import BadArgument
+from protocol.float32 import Single
 from protocol.task import (
     SETTINGS,
     Task,
@@ -132,3 +135,10 @@ def test_a_task_cannot_be_built_from_impossible_values_nor_changed() -> None:
         Task(steps=301)
     with pytest.raises(ValueError, match="frozen"):
         Task().steps = 3  # type: ignore[misc]
+
+
+@given(st.floats(0.0, 1.0, width=32))
+def test_a_fader_goes_to_the_nearest_step_but_a_typed_number_must_be_on_one(place: float) -> None:
+    assert parse_setting("strength", Single.of(place)) == pytest.approx(place, abs=0.0051)
+    with pytest.raises(BadArgument):
+        parse_setting("strength", 0.7323)
