@@ -1,7 +1,7 @@
 """The composition root: builds the parts, starts them in order, stops them in reverse. Read it as the contents page.
 
-startup:  lock the data folder -> journal -> engine supervisor -> queue -> core -> OSC door -> "ready" -> zeroconf
-shutdown: zeroconf -> door -> queue (a running job goes back to the journal) -> engine process -> lock
+startup:  lock the data folder -> journal -> engine supervisor -> queue -> core -> OSC door -> zeroconf -> "ready"
+shutdown: zeroconf -> queue (a running job goes back to the journal) -> door -> engine process -> journal -> lock
 """
 
 from __future__ import annotations
@@ -89,15 +89,14 @@ class Daemon:
             media_roots=self.config.folders.media_roots,
             on_project=lambda: self._spawn(_warm(supervisor)),
         )
-        await queue.start()
-        self._stack.push_async_callback(queue.stop)
-
         door = OscDoor(self.core, self.config.osc.host, self.config.osc.port)
         try:
             self.osc_port = await door.start()
         except OSError as error:
             raise CannotStart(_port_in_words(self.config.osc.host, self.config.osc.port, error)) from error
         self._stack.push_async_callback(door.close)
+        await queue.start()  # after the door, so that clients of an earlier daemon hear what becomes of their jobs
+        self._stack.push_async_callback(queue.stop)
         self._say_what_is_not_there()
         self._stack.enter_context(_runtime_file(data_dir, self.describe()))
 

@@ -22,7 +22,7 @@ import soundfile
 import soxr
 
 from bridge import page_plots as plots
-from engine.report import summary
+from engine.measures.words import summary
 from protocol.errors import SourceUnreadable
 from protocol.music import Region, TempoMap
 from protocol.vocabulary import Verb

@@ -16,34 +16,25 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from bridge.outcome import Delivery, Fields, Interrupted, after_daemon_died, after_error, done
 from bridge.store import JournalError, Store
 from bridge.supervisor import Runner
 from bridge.watch import Pace
-from protocol.errors import Busy, Cancelled, EngineCrashed, JobConflict, StembridgeError, UnknownJob
+from protocol.errors import Busy, Cancelled, JobConflict, StembridgeError, UnknownJob
 from protocol.events import Event, JobChanged, JobProgressed, TakeDelivered
-from protocol.job import Failure, Job, Progress, RenderedTake, Take, same_request
+from protocol.job import Job, Progress, RenderedTake, same_request
 from protocol.vocabulary import JobState
 
 log = logging.getLogger("stembridge.queue")
 
-MAX_OPEN, MAX_ATTEMPTS = 1000, 2
+MAX_OPEN = 1000
 _PAUSE_S = 1.0
 """Between two tries of the loop after a mistake of our own, so that it cannot spin."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Delivery(Protocol):
-    """What lies whole in the project folder (bridge/delivery.py)."""
-
-    @property
-    def takes(self) -> Sequence[Take]: ...
-
-    @property
-    def manifest(self) -> Path: ...
 
 
 Deliver = Callable[[Job, Sequence[RenderedTake]], Delivery]
@@ -59,10 +50,6 @@ class Submission(NamedTuple):
     job: Job
     position: int
     is_new: bool
-
-
-class _Interrupted(Exception):
-    """The daemon stops; the job goes back to the queue."""
 
 
 class JobQueue:
@@ -248,28 +235,14 @@ class JobQueue:
             self._tell(JobChanged(job))
             return job
 
-    async def _attempt(self, job: Job) -> dict[str, Any]:
+    async def _attempt(self, job: Job) -> Fields:
         """Render and deliver; what became of it, as fields of the job."""
         try:
             rendered = await self._rendered(job)
             self._is_delivering = True
-            delivery = await asyncio.to_thread(self._deliver, job, rendered)
-        except _Interrupted:
-            return {"state": JobState.QUEUED, "attempts": job.attempts - 1, "started": None}
-        except Cancelled:
-            return {"state": JobState.CANCELLED}
-        except EngineCrashed as error:
-            log.warning("job %s, attempt %d: %s", job.id, job.attempts, error)
-            if job.attempts < MAX_ATTEMPTS:
-                return {"state": JobState.QUEUED, "started": None}
-            return _failed(error.code, f"{error.sentence} This job was tried {job.attempts} times.")
-        except StembridgeError as error:
-            log.info("job %s failed: %s", job.id, error)
-            return _failed(error.code, error.sentence)
+            return done(await asyncio.to_thread(self._deliver, job, rendered))
         except Exception as error:
-            log.exception("job %s failed unexpectedly", job.id)
-            return _failed("internal", f"Something went wrong inside Stembridge ({error!r}); its log has the details.")
-        return {"state": JobState.DONE, "takes": tuple(delivery.takes), "manifest": str(delivery.manifest)}
+            return after_error(job, error)
 
     async def _rendered(self, job: Job) -> list[RenderedTake]:
         """Run the engine, as a task that `stop` can cancel."""
@@ -284,7 +257,7 @@ class JobQueue:
             if self._is_unwanted:
                 raise Cancelled("The job was cancelled before it began.")
             if self._stopping:
-                raise _Interrupted
+                raise Interrupted
             return await self._runner.run(job, on_progress)
 
         self._rendering = asyncio.create_task(run(), name=f"job {job.id}")
@@ -292,7 +265,7 @@ class JobQueue:
             rendered = await self._rendering
         except asyncio.CancelledError:
             if self._stopping:
-                raise _Interrupted from None
+                raise Interrupted from None
             raise
         finally:
             self._rendering = None
@@ -300,35 +273,25 @@ class JobQueue:
             raise Cancelled("The job was cancelled.")
         return rendered
 
-    async def _end(self, job: Job, fields: dict[str, Any]) -> None:
+    async def _end(self, job: Job, fields: Fields) -> None:
         """Journal what became of the running job, then tell."""
         async with self._changing:
             if self._is_unwanted and fields["state"] is not JobState.DONE:
                 fields = {"state": JobState.CANCELLED}
-            if fields["state"].is_final:
-                fields["ended"] = self._now()
-            job = await self._change_anyway(self._open[job.id], **fields)
+            await self._settle(self._open[job.id], fields)
             self._running, self._is_delivering = None, False
-        for take in sorted(job.takes, key=lambda take: (take.rank, take.number)):
-            self._tell(TakeDelivered(job, take))
-        self._tell(JobChanged(job))
 
     async def _recover(self, job: Job) -> None:
         """Decide about a job that was running when the daemon died."""
-        delivery = await asyncio.to_thread(self._found_delivery, job)
-        if delivery is not None:
-            fields: dict[str, Any] = {"state": JobState.DONE, "ended": self._now()}
-            fields |= {"takes": tuple(delivery.takes), "manifest": str(delivery.manifest)}
-        elif job.attempts < MAX_ATTEMPTS:
-            fields = {"state": JobState.QUEUED, "started": None}
-        else:
-            fields = {"ended": self._now()} | _failed(
-                EngineCrashed.code,
-                f"The daemon or the engine died {job.attempts} times while working on this job, so it was given up. "
-                "Retry it if you know what went wrong, or choose a shorter region.",
-            )
+        fields = after_daemon_died(job, await asyncio.to_thread(self._found_delivery, job))
+        log.warning("job %s was running when the daemon ended: now %s", job.id, fields["state"])
+        await self._settle(job, fields)
+
+    async def _settle(self, job: Job, fields: Fields) -> None:
+        """Journal a decision about a job, then tell it and its takes."""
+        if fields["state"].is_final:
+            fields = {**fields, "ended": self._now()}
         job = await self._change_anyway(job, **fields)
-        log.warning("job %s was running when the daemon ended: now %s", job.id, job.state)
         for take in sorted(job.takes, key=lambda take: (take.rank, take.number)):
             self._tell(TakeDelivered(job, take))
         self._tell(JobChanged(job))
@@ -438,10 +401,6 @@ class JobQueue:
 
 def _order(job: Job) -> tuple[int, float]:
     return -job.priority, job.created
-
-
-def _failed(code: str, sentence: str) -> dict[str, Any]:
-    return {"state": JobState.FAILED, "failure": Failure(code=code, sentence=sentence)}
 
 
 def _empty_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """How loud audio is, and by how much a take must be turned up or down to sit in its surroundings.
 
 Loudness is ITU-R BS.1770-4 (K-weighted, gated), by pyloudnorm. Where that cannot be measured, in spans under 400 ms or
-with more than five channels, plain RMS takes its place, for both sides of the comparison.
+with more than five channels, plain RMS takes its place in a comparison, for both of its sides.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SILENT_DB = -70.0
 """The absolute gate of BS.1770: what lies below is no programme."""
 
 _BLOCK_S = 0.4
+_SHORTEST_S = 0.02
 _MAX_K_CHANNELS = 5
 _MIN_K_RATE = 8000
 
@@ -63,8 +64,27 @@ def match_gain_db(take: Signal, references: Sequence[Signal], rate: int) -> floa
     return float(np.clip(target - own, -MAX_GAIN_DB, MAX_GAIN_DB))
 
 
+def loudness_lufs(audio: Signal, rate: int) -> float | None:
+    """Integrated loudness in LUFS as a measure to be told, of audio ``(channels, frames)``; None for silence.
+
+    What is shorter than the standard's gating block of 400 ms is measured as one block of its own length (its
+    K-weighted power, ungated); under 20 ms there is no loudness. Of more than five channels the first five count.
+    """
+    if audio.shape[1] < _SHORTEST_S * rate:
+        return None
+    block_s = min(_BLOCK_S, (audio.shape[1] - 1) / rate)
+    value = float(_meter(rate, block_s).integrated_loudness(audio[:_MAX_K_CHANNELS].T.astype(np.float64)))
+    return value if math.isfinite(value) else None
+
+
+def peak_dbfs(audio: Signal) -> float | None:
+    """The sample peak in dBFS; None for digital silence."""
+    value = peak(audio)
+    return 20.0 * math.log10(value) if value > 0 else None
+
+
 @lru_cache(maxsize=8)
-def _meter(rate: int) -> Any:
+def _meter(rate: int, block_s: float = _BLOCK_S) -> Any:
     import pyloudnorm
 
-    return pyloudnorm.Meter(rate)
+    return pyloudnorm.Meter(rate, block_size=block_s)

@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.api import GenerationRequest
+from engine.loudness import loudness_lufs, peak_dbfs
 from engine.measures.grid import MIN_ONSETS, SIXTEENTHS, GridLock, grid_lock, wrapped
 from engine.measures.key import Pitches, estimate_key, key_agreement, pitches, tuning
-from engine.measures.level import loudness_lufs, peak_dbfs
 from engine.measures.mel import mono
 from engine.measures.novelty import fingerprint, similarity
 from engine.measures.onsets import onset_times

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.api import GenerationRequest, Source
+from engine.loudness import loudness_lufs
 from engine.measures.grid import SIXTEENTHS, TRIPLETS, GridLock, grid_lines, grid_lock
 from engine.measures.key import KeyAgreement, estimate_key, key_agreement, pitches, tuning
-from engine.measures.level import loudness_lufs
 from engine.measures.mel import Mono, mono, silence_power
 from engine.measures.novelty import Fingerprint, fingerprint, similarity
 from engine.measures.onsets import onset_times

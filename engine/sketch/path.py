@@ -70,7 +70,8 @@ class Path:
 def choose(material: Material, freedom: float, seed: int, sha256: str, cancelled: IsCancelled) -> Path:
     """The path for one seed; the same arguments give the same path.
 
-    `freedom` (1 less the task's strength) 0 keeps to the most obvious continuation, 1 wanders freely. Raises `NoMaterial`, `Cancelled`.
+    `freedom` is 1 less the task's strength: 0 keeps to the most obvious continuation, 1 wanders freely. Raises
+    `NoMaterial`, `Cancelled`.
     """
     usable = np.flatnonzero(material.usable)
     if len(usable) < MIN_SLOTS:

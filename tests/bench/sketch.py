@@ -25,7 +25,7 @@ def run(quick: bool) -> list[Table]:
     table = Table(
         "Repaint with the embedded engine",
         f"One take of {REGION_BARS} bars ({region_s:.1f} s, stereo, 48 kHz) by a running daemon, from the request to "
-        "`/job/done`: analysis, path, assembly, splice, report and delivery. *First*: a song never seen before. *Next*: "
+        "`/job/done`: analysis, path, assembly, splice, report and delivery. *First*: a song never seen. *Next*: "
         "other regions of it (median of the runs). Goal: more than 10x real time, and no growth with the song beyond "
         "the first. Reference: playing the region takes 1x; a whole-file read and a mono STFT of the song, as every "
         "request would cost without the cache, is timed beside it.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.measures.level import loudness_lufs, peak_dbfs
+from engine.loudness import loudness_lufs, peak_dbfs
 from engine.measures.novelty import fingerprint, similarity
 from tests.support.songs import render_song
 
