@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from bridge.outcome import Delivery, Fields, Interrupted, after_daemon_died, after_error, done
+from bridge.spool import Spool
 from bridge.store import JournalError, Store
 from bridge.supervisor import Runner
 from bridge.watch import Pace
@@ -76,7 +76,7 @@ class JobQueue:
         self._runner = runner
         self._deliver = deliver
         self._emit = emit
-        self._spool_dir = spool_dir
+        self._spool = Spool(spool_dir)
         self._delivered = delivered
         self._max_open = max_open
         self._clock = clock
@@ -100,7 +100,7 @@ class JobQueue:
                 self._open[job.id] = job
                 if job.state is JobState.RUNNING:
                     await self._recover(job)
-            await asyncio.to_thread(_empty_folder, self._spool_dir)
+            await self._spool.empty()
         self._work = asyncio.create_task(self._work_forever(), name="job queue")
 
     async def stop(self) -> None:
@@ -114,6 +114,7 @@ class JobQueue:
             self._rendering.cancel()
         if self._work is not None:
             await self._work
+        await self._spool.close()
         async with self._changing:
             await asyncio.to_thread(self._disk.shutdown)
         await asyncio.sleep(0)  # the last events go out
@@ -214,8 +215,9 @@ class JobQueue:
                 if job is None and not self._stopping:
                     await self._wake.wait()
                 elif job is not None:
+                    await self._spool.ready_for(job.id)
                     await self._end(job, await self._attempt(job))
-                    await asyncio.to_thread(shutil.rmtree, self._spool_dir / job.id, ignore_errors=True)
+                    self._spool.clear(job.id)
             except Exception:
                 log.exception("the queue goes on after a mistake of its own")
                 await asyncio.sleep(_PAUSE_S)
@@ -401,11 +403,3 @@ class JobQueue:
 
 def _order(job: Job) -> tuple[int, float]:
     return -job.priority, job.created
-
-
-def _empty_folder(folder: Path) -> None:
-    """Remove what an earlier daemon left in the spool; no engine works while a daemon starts."""
-    if folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)

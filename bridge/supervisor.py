@@ -337,6 +337,7 @@ class EngineSupervisor:
             case wire.Started(job=job):
                 preparing = job == wire.PREPARATION
                 errand.watch.started(now_s, self._settings.prepare_s if preparing else self._settings.stall_s)
+                _pass_on(Progress(stage="started"), errand.on_progress)
             case wire.Stepped(progress=progress, allowance_s=allowance_s):
                 errand.watch.stepped(progress, allowance_s, now_s)
                 _pass_on(progress, errand.on_progress)

@@ -121,7 +121,7 @@ async def test_a_job_is_rendered_into_its_own_spool_folder_with_progress(tmp_pat
         assert bench.supervisor.state is RunnerState.ABSENT
         takes = await bench.run(job("a"))
         assert Path(takes[0].file).parent == tmp_path / "spool" / "a"
-        assert [step.fraction for step in bench.steps] == [0.5, 1.0]
+        assert [step.fraction for step in bench.steps] == [0.0, 0.5, 1.0]
         assert bench.supervisor.state is RunnerState.READY
 
 
