@@ -10,16 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bridge.store import Store
+from bridge.store import read_newest
 from protocol.job import Job
 
 
 def print_jobs(journal: Path, count: int, *, as_json: bool) -> int:
     """Print the newest `count` jobs of `journal`, newest first; 0 always, an empty journal too."""
-    jobs: list[Job] = []
-    if journal.exists():
-        with Store(journal) as store:
-            jobs = store.newest(count)
+    jobs = read_newest(journal, count) if journal.exists() else []
     if as_json:
         for job in jobs:
             print(job.model_dump_json())

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -173,13 +173,7 @@ class Store:
         return next(iter(self._many(query, *values)), None)
 
     def _many(self, query: str, *values: object) -> list[Job]:
-        jobs = []
-        for (record,) in self._db.execute(query, values):
-            try:
-                jobs.append(Job.model_validate_json(record))
-            except ValidationError:
-                log.exception("a record in %s cannot be read and is passed over: %.200s", self._path, record)
-        return jobs
+        return _records(self._db.execute(query, values), self._path)
 
     def _prune(self) -> None:
         """Forget the oldest finished jobs beyond `keep_finished`."""
@@ -199,6 +193,30 @@ class Store:
             aside = _move_aside(self._path, now())
             log.warning("The job journal was damaged (%s). It was kept as %s, and a new one begun.", error, aside)
             return _open(self._path)
+
+
+def read_newest(path: Path, count: int) -> list[Job]:
+    """The last `count` jobs in the journal at `path`, newest first, without changing it, while a daemon may use it.
+
+    Raises `JournalError` if it cannot be read.
+    """
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+        with contextlib.closing(db):
+            rows = db.execute("SELECT record FROM jobs ORDER BY number DESC LIMIT ?", (max(0, count),)).fetchall()
+    except sqlite3.Error as error:
+        raise JournalError(f"The job journal {path} cannot be read: {error}.") from error
+    return _records(rows, path)
+
+
+def _records(rows: Iterable[tuple[str]], path: Path) -> list[Job]:
+    jobs = []
+    for (record,) in rows:
+        try:
+            jobs.append(Job.model_validate_json(record))
+        except ValidationError:
+            log.exception("a record in %s cannot be read and is passed over: %.200s", path, record)
+    return jobs
 
 
 def _open(path: Path) -> sqlite3.Connection:

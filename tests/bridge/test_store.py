@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.store import SCHEMA_VERSION, JournalError, Store
+from bridge.store import SCHEMA_VERSION, JournalError, Store, read_newest
 from protocol.errors import UnknownJob
 from protocol.job import Failure
 from protocol.vocabulary import JobState
@@ -235,3 +235,22 @@ def test_every_write_waits_for_the_disk(path):
     with Store(path) as store:
         assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
         assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# --- only looking -----------------------------------------------------------------------------------------------------
+def test_the_journal_can_be_listed_while_a_daemon_writes_it_and_afterwards(path):
+    with Store(path) as store:
+        store.add(job("a"))
+        store.add(job("b"))
+        assert [one.id for one in read_newest(path, 5)] == ["b", "a"]
+        store.add(job("c"))
+        assert [one.id for one in read_newest(path, 2)] == ["c", "b"]
+    assert [one.id for one in read_newest(path, 1)] == ["c"]
+
+
+def test_listing_a_damaged_journal_says_so_and_leaves_it_where_it_is(path):
+    path.parent.mkdir()
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_newest(path, 5)
+    assert path.read_bytes() == b"not a database at all" * 100
