@@ -6,6 +6,7 @@ afterwards (another region, another project) does not change a job that waits.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,10 @@ from protocol.session import Session
 from protocol.task import Task, draw_seed, task_from_settings, with_seed
 from protocol.vocabulary import TrackClass, Verb
 
-DEFAULT_EXTENSION_BARS = 4
+DEFAULT_EXTENSION_BARS, MAX_EXTENSION_BARS = 4, 512
+_NEAR_S = 0.0005
+"""Seconds: a source that ends so close to a bar line ends on it, give or take the rounding to a sample."""
+
 MAX_DURATION_S = 600.0
 """The model's longest song (facts: 15,000 latent frames)."""
 
@@ -138,36 +142,50 @@ def _beside(
     verb: Verb, place: Mapping[str, object], told: tuple[Region, ...], span: Region | None, tempo_map: TempoMap | None
 ) -> Region:
     """The region right after (extend) or right before (prepend) the told one, else after or before the source."""
-    anchor = told[-1 if verb is Verb.EXTEND else 0] if told else span
     after = verb is Verb.EXTEND
-    at_s = place.get("at")
-    if at_s is None and anchor is None:
-        raise MissingContext(f"Nothing to {verb}: send /stembridge/source FILE or /stembridge/region START END first.")
-    at = float(at_s) if isinstance(at_s, int | float) else (anchor.end_s if after else anchor.start_s)  # type: ignore[union-attr]
-    seconds = place.get("seconds")
+    edge_s = _number(place, "at")
+    if edge_s is None:
+        anchor = told[-1 if after else 0] if told else span
+        if anchor is None:
+            raise MissingContext(f"Nothing to {verb}: send /stembridge/source FILE or /stembridge/region first.")
+        edge_s = anchor.end_s if after else anchor.start_s
+    other_s = _far_edge(edge_s, 1 if after else -1, place, tempo_map)
+    return Region(min(edge_s, other_s), max(edge_s, other_s))
+
+
+def _far_edge(edge_s: float, direction: int, place: Mapping[str, object], tempo_map: TempoMap | None) -> float:
+    """Where so many `seconds` or `bars` from `edge_s` end."""
+    seconds, bars = _number(place, "seconds"), _number(place, "bars")
     if seconds is not None:
-        if "bars" in place:
+        if bars is not None:
             raise BadArgument("Say either bars or seconds, not both.")
-        if not isinstance(seconds, int | float) or not seconds > 0:
-            raise BadArgument(f"seconds must be a number above 0, not {seconds!r}.")
-        return Region(at, at + seconds) if after else Region(at - seconds, at)
-    bars = place.get("bars", DEFAULT_EXTENSION_BARS)
-    if not isinstance(bars, int | float) or not 0 < bars <= 512:
-        raise BadArgument(f"bars must be a number above 0 and up to 512, not {bars!r}.")
+        if not 0 < seconds <= MAX_DURATION_S:
+            raise BadArgument(f"seconds must be above 0 and up to {MAX_DURATION_S:.0f}, not {seconds:g}.")
+        return edge_s + direction * seconds
+    bars = DEFAULT_EXTENSION_BARS if bars is None else bars
+    if not 0 < bars <= MAX_EXTENSION_BARS:
+        raise BadArgument(f"bars must be above 0 and up to {MAX_EXTENSION_BARS}, not {bars:g}.")
     if tempo_map is None:
         raise MissingContext("Bars need a tempo: send /stembridge/tempo BPM first, or say the length in seconds.")
-    other = bars_away(tempo_map, at, bars if after else -bars)
-    return Region(at, other) if after else Region(other, at)
+    return bars_away(tempo_map, edge_s, direction * bars)
+
+
+def _number(place: Mapping[str, object], name: str) -> float | None:
+    value = place.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadArgument(f"{name} must be a number, not {value!r}.")
+    return float(value)
 
 
 def bars_away(tempo_map: TempoMap, time_s: float, bars: float) -> float:
     """The time `bars` bars after (negative: before) `time_s`, at the same place in its bar, meter changes counted."""
-    bar, into = tempo_map.bar_at(time_s)
-    whole = int(bars // 1)
-    target = tempo_map.beat_at(tempo_map.bar_start(bar + whole)) + into
-    part = bars - whole
-    if part:
-        target += part * tempo_map.signature_at(tempo_map.time_at(target)).beats_per_bar
-    elif into == 0 or into < 1e-6:
-        return tempo_map.bar_start(bar + whole)
-    return tempo_map.time_at(target)
+    bar, into = tempo_map.bar_at(time_s + _NEAR_S)
+    into = 0.0 if into < 2 * _NEAR_S * tempo_map.bpm_at(time_s) / 60 else tempo_map.bar_at(time_s)[1]
+    whole = math.floor(bars)
+    start = tempo_map.bar_start(bar + whole)
+    if bars == whole and not into:
+        return start
+    part = (bars - whole) * tempo_map.signature_at(start + _NEAR_S).beats_per_bar
+    return tempo_map.time_at(tempo_map.beat_at(start) + into + part)
