@@ -122,7 +122,7 @@ def cut_utf8(text: str, limit: int) -> str:
 def instance_name(host: str | None = None) -> str:
     """``Stembridge on HOST``, safe as a DNS-SD instance name (at most 63 bytes, room for a rename included)."""
     name = host if host is not None else socket.gethostname()
-    printable = "".join(char for char in name if char.isprintable())
+    printable = "".join(char for char in name if char.isprintable()).strip()
     return cut_utf8(f"Stembridge on {printable or 'this computer'}", _LABEL_BYTES - _RENAME_ROOM).strip()
 
 
