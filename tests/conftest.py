@@ -1,6 +1,6 @@
 """Settings for all tests.
 
-Hypothesis has no deadline, since the machines are shared and noisy. In CI it tries the same examples every time, so that
+Hypothesis has no deadline, since machines are shared and noisy. In CI it tries the same examples every time, so that
 a change is judged by what it changed; everywhere else it goes on looking.
 """
 

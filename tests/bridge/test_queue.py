@@ -1,24 +1,13 @@
-"""The queue with the real journal on the disk; with the real engine process where that is what can break."""
+"""The queue with the real journal on the disk: the way of a job, the same job again, failures, cancel and retry."""
 
 import asyncio
-import subprocess
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
-from bridge.queue import JobQueue
 from bridge.store import JournalError, Store
-from bridge.supervisor import EngineSupervisor, OnProgress, RunnerState, SupervisorSettings
-from engine.registry import EngineSpec
 from protocol.errors import (
     Busy,
-    Cancelled,
     DiskFull,
     EngineCrashed,
     EngineStalled,
@@ -27,155 +16,20 @@ from protocol.errors import (
     OutOfMemory,
     UnknownJob,
 )
-from protocol.events import Event, JobChanged, JobProgressed, TakeDelivered
-from protocol.job import Job, Progress, Recipe, RenderedTake, Take
-from protocol.vocabulary import JobState
-from tests.support.engines import take as rendered_take
+from protocol.events import JobProgressed, TakeDelivered
+from protocol.job import Job, Progress, RenderedTake
 from tests.support.jobs import job
-
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = JobState
-
-
-@dataclass(frozen=True)
-class Delivery:
-    takes: tuple[Take, ...]
-    manifest: Path
-
-
-def delivery(one: Job, rendered: list[RenderedTake] | tuple[RenderedTake, ...]) -> Delivery:
-    """What the project side would give back, without a project; ranks are against the order of the numbers."""
-    takes = tuple(
-        Take(
-            number=number,
-            file=f"take-{number}.wav",
-            start_s=1.0,
-            start_frame=48_000,
-            frames=made.frames,
-            sample_rate=made.sample_rate,
-            seed=made.seed,
-            score=made.score,
-            rank=len(rendered) + 1 - number,
-            recipe=Recipe(request=one.request, seed=made.seed, sample_rate=48_000, engine="test", engine_version="1"),
-        )
-        for number, made in enumerate(rendered, 1)
-    )
-    return Delivery(takes, Path(one.request.project.folder) / one.id / "manifest.json")
-
-
-class Scripted:
-    """A runner whose engine is the test: each job waits until the test says what becomes of it."""
-
-    def __init__(self) -> None:
-        self.state = RunnerState.READY
-        self.order: list[str] = []
-        self.outcomes: dict[str, asyncio.Future[list[RenderedTake]]] = {}
-        self.begun = asyncio.Condition()
-        self.on_progress: OnProgress = lambda progress: None
-
-    async def prepare(self) -> None:
-        """Always ready."""
-
-    async def run(self, one: Job, on_progress: OnProgress) -> list[RenderedTake]:
-        self.order.append(one.id)
-        self.on_progress = on_progress
-        outcome = self.outcomes[one.id] = asyncio.get_running_loop().create_future()
-        async with self.begun:
-            self.begun.notify_all()
-        return await outcome
-
-    def cancel(self, job_id: str) -> None:
-        self.fail(job_id, Cancelled("cancelled at a step"))
-
-    async def stop(self) -> None:
-        """Nothing to give back."""
-
-    def finish(self, job_id: str, folder: Path, takes: int = 1) -> None:
-        spool = folder / "spool" / job_id
-        spool.mkdir(parents=True, exist_ok=True)
-        self.outcomes[job_id].set_result([rendered_take(spool / f"{n}.wav", n) for n in range(1, takes + 1)])
-
-    def fail(self, job_id: str, error: BaseException) -> None:
-        self.outcomes[job_id].set_exception(error)
-
-
-@dataclass
-class Bench:
-    """A queue, its journal and all it told."""
-
-    queue: JobQueue
-    store: Store
-    runner: Scripted
-    folder: Path
-    events: list[Event] = field(default_factory=list)
-    heard: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-        self._notify = asyncio.ensure_future(self._tell())
-
-    async def _tell(self) -> None:
-        async with self.heard:
-            self.heard.notify_all()
-
-    def states(self, job_id: str) -> list[JobState]:
-        return [event.job.state for event in self.events if isinstance(event, JobChanged) and event.job.id == job_id]
-
-    async def until(self, job_id: str, state: JobState, count: int = 1) -> Job:
-        """Wait until a job has entered a state so many times."""
-        async with asyncio.timeout(DEADLINE_S), self.heard:
-            await self.heard.wait_for(lambda: self.states(job_id).count(state) >= count)
-        return [event.job for event in self.events if isinstance(event, JobChanged) and event.job.id == job_id][-1]
-
-    async def begun(self, job_id: str) -> None:
-        async with asyncio.timeout(DEADLINE_S), self.runner.begun:
-            await self.runner.begun.wait_for(
-                lambda: job_id in self.runner.outcomes and not self.runner.outcomes[job_id].done()
-            )
-
-
-@asynccontextmanager
-async def running(
-    folder: Path,
-    *,
-    runner: object = None,
-    deliver: Callable[..., Delivery] = delivery,
-    start: bool = True,
-    **options: object,
-) -> AsyncIterator[Bench]:
-    """A started queue on the journal in `folder`; what is in the journal stays for the next one."""
-    times = iter(range(10_000, 10**9))
-    with Store(folder / "jobs.sqlite3") as store:
-        bench = Bench(None, store, runner or Scripted(), folder)
-        bench.queue = JobQueue(
-            store,
-            bench.runner,
-            deliver,
-            lambda event: bench.emit(event),
-            spool_dir=folder / "spool",
-            now=lambda: float(next(times)),
-            **options,
-        )
-        if start:
-            await bench.queue.start()
-        try:
-            yield bench
-        finally:
-            async with asyncio.timeout(DEADLINE_S):
-                await bench.queue.stop()
-                await bench.runner.stop()
-
-
-def supervisor(folder: Path, engine: str, **settings: float) -> EngineSupervisor:
-    return EngineSupervisor(
-        EngineSpec(engine.lower(), f"tests.support.engines:{engine}"),
-        cache_dir=folder / "cache",
-        spool_dir=folder / "spool",
-        log_file=folder / "logs" / "engine.log",
-        settings=SupervisorSettings(**settings),
-        environment={"PYTHONPATH": str(ROOT)},
-    )
+from tests.support.queues import (
+    CANCELLED,
+    DEADLINE_S,
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    Delivery,
+    Gate,
+    running,
+)
 
 
 # --- the way of a job -------------------------------------------------------------------------------------------------
@@ -414,23 +268,17 @@ async def test_a_crash_after_a_cancel_is_not_retried(tmp_path):
 
 
 async def test_once_the_stems_are_being_written_it_is_too_late_to_cancel_and_that_is_said(tmp_path):
-    writing, go_on = threading.Event(), threading.Event()
-
-    def deliver(one: Job, rendered: list[RenderedTake]) -> Delivery:
-        writing.set()
-        assert go_on.wait(DEADLINE_S)
-        return delivery(one, rendered)
-
-    async with running(tmp_path, deliver=deliver) as bench:
+    gate = Gate()
+    async with running(tmp_path, deliver=gate.deliver) as bench:
         await bench.queue.submit(job("a"))
         await bench.queue.submit(job("b"))
         await bench.begun("a")
         bench.runner.finish("a", tmp_path)
-        assert await asyncio.to_thread(writing.wait, DEADLINE_S)
+        assert await asyncio.to_thread(gate.writing.wait, DEADLINE_S)
         with pytest.raises(JobConflict, match="too late"):
             await bench.queue.cancel("a")
         assert [one.id for one in await bench.queue.cancel_all()] == ["b"]
-        go_on.set()
+        gate.go_on.set()
         await bench.until("a", DONE)
 
 
@@ -476,204 +324,3 @@ async def test_a_cancelled_or_failed_job_is_retried_under_its_id_with_all_its_at
         bench.runner.finish("a", tmp_path)
         done = await bench.until("a", DONE)
         assert (await bench.queue.retry("a"))[0] == done
-
-
-# --- crashes and restarts ---------------------------------------------------------------------------------------------
-async def test_a_crash_costs_one_attempt_and_a_second_one_the_job(tmp_path):
-    async with running(tmp_path) as bench:
-        await bench.queue.submit(job("a"))
-        for _ in range(2):
-            await bench.begun("a")
-            bench.runner.fail("a", EngineCrashed("It died (exit code 7)."))
-            await asyncio.sleep(0)
-        failed = await bench.until("a", FAILED)
-        assert bench.states("a") == [QUEUED, RUNNING, QUEUED, RUNNING, FAILED]
-        assert failed.failure.code == "engine_crashed"
-        assert "exit code 7" in failed.failure.sentence
-        assert "2 times" in failed.failure.sentence
-
-
-async def test_a_poisoned_job_fails_after_two_real_crashes_and_the_next_job_succeeds(tmp_path):
-    async with running(tmp_path, runner=supervisor(tmp_path, "Exiting")) as bench:
-        await bench.queue.submit(job("poisoned"))
-        await bench.queue.submit(job("good", prompt="spare"))
-        assert "exit code 7" in (await bench.until("poisoned", FAILED)).failure.sentence
-        assert (await bench.until("good", DONE)).attempts == 1
-
-
-async def test_a_job_whose_worker_crashed_once_is_done_at_the_second_attempt(tmp_path):
-    async with running(tmp_path, runner=supervisor(tmp_path, "CrashingOnce")) as bench:
-        await bench.queue.submit(job("a", prompt=str(tmp_path / "been here")))
-        assert (await bench.until("a", DONE)).attempts == 2
-
-
-async def test_a_real_hang_fails_the_job_and_the_next_one_succeeds(tmp_path):
-    async with running(tmp_path, runner=supervisor(tmp_path, "Hanging", stall_s=0.2)) as bench:
-        await bench.queue.submit(job("a"))
-        await bench.queue.submit(job("b", prompt="spare"))
-        assert (await bench.until("a", FAILED)).failure.code == "engine_stalled"
-        await bench.until("b", DONE)
-
-
-async def test_a_real_cancel_is_answered_within_steps(tmp_path):
-    async with running(tmp_path, runner=supervisor(tmp_path, "Slow")) as bench:
-        await bench.queue.submit(job("a"))
-        async with asyncio.timeout(DEADLINE_S), bench.heard:
-            await bench.heard.wait_for(lambda: any(isinstance(event, JobProgressed) for event in bench.events))
-        await bench.queue.cancel("a")
-        await bench.until("a", CANCELLED)
-
-
-async def test_jobs_that_waited_run_after_a_restart_in_their_order(tmp_path):
-    async with running(tmp_path, start=False) as bench:
-        for one in (job("b", created=2.0), job("a", created=1.0), job("live", created=3.0, priority=10)):
-            bench.store.add(one)
-    async with running(tmp_path) as bench:
-        for name in ("live", "a", "b"):
-            await bench.begun(name)
-            bench.runner.finish(name, tmp_path)
-        await bench.until("b", DONE)
-        assert bench.runner.order == ["live", "a", "b"]
-
-
-async def test_stopping_in_the_middle_of_a_job_queues_it_again_without_counting_the_attempt(tmp_path):
-    for _ in range(3):
-        async with running(tmp_path) as bench:
-            await bench.queue.submit(job("a"))
-            await bench.begun("a")
-            await bench.queue.stop()
-            left = bench.store.get("a")
-            assert (left.state, left.attempts, left.started) == (QUEUED, 0, None)
-            assert bench.states("a")[-1] is QUEUED
-    async with running(tmp_path) as bench:
-        await bench.begun("a")
-        bench.runner.finish("a", tmp_path)
-        assert (await bench.until("a", DONE)).attempts == 1
-
-
-async def test_stopping_with_a_real_engine_at_work_is_quick_and_leaves_no_process(tmp_path):
-    engine = supervisor(tmp_path, "Hanging")
-    async with running(tmp_path, runner=engine) as bench:
-        await bench.queue.submit(job("a"))
-        async with asyncio.timeout(DEADLINE_S), bench.heard:
-            await bench.heard.wait_for(lambda: any(isinstance(event, JobProgressed) for event in bench.events))
-        worker = psutil.Process(engine.pid)
-        async with asyncio.timeout(2.0):
-            await bench.queue.stop()
-            await engine.stop()
-        assert not worker.is_running()
-        assert bench.store.get("a").state is QUEUED
-
-
-async def test_stopping_while_the_stems_are_being_written_waits_for_them(tmp_path):
-    writing, go_on = threading.Event(), threading.Event()
-
-    def deliver(one: Job, rendered: list[RenderedTake]) -> Delivery:
-        writing.set()
-        assert go_on.wait(DEADLINE_S)
-        return delivery(one, rendered)
-
-    async with running(tmp_path, deliver=deliver) as bench:
-        await bench.queue.submit(job("a"))
-        await bench.queue.submit(job("b"))
-        await bench.begun("a")
-        bench.runner.finish("a", tmp_path)
-        assert await asyncio.to_thread(writing.wait, DEADLINE_S)
-        stopping = asyncio.create_task(bench.queue.stop())
-        await asyncio.sleep(0)
-        with pytest.raises(Busy, match="stopping"):
-            await bench.queue.submit(job("c"))
-        assert not stopping.done()
-        go_on.set()
-        await stopping
-        assert bench.store.get("a").state is DONE
-        assert bench.store.get("b").state is QUEUED
-        assert bench.runner.order == ["a"]
-
-
-async def test_a_job_found_running_is_tried_once_more_and_then_failed_with_the_reason(tmp_path):
-    with Store(tmp_path / "jobs.sqlite3") as store:
-        store.add(job("once", state=RUNNING, attempts=1))
-        store.add(job("twice", state=RUNNING, attempts=2))
-    async with running(tmp_path) as bench:
-        failed = await bench.until("twice", FAILED)
-        assert failed.failure.code == "engine_crashed"
-        assert "died 2 times while working on this job" in failed.failure.sentence
-        await bench.begun("once")
-        bench.runner.finish("once", tmp_path)
-        assert (await bench.until("once", DONE)).attempts == 2
-
-
-async def test_a_job_found_running_whose_stems_were_written_whole_is_done_without_running(tmp_path):
-    with Store(tmp_path / "jobs.sqlite3") as store:
-        store.add(job("a", state=RUNNING, attempts=2))
-    made = [rendered_take(tmp_path / "x.wav")]
-    async with running(tmp_path, delivered=lambda one: delivery(one, made)) as bench:
-        done = await bench.until("a", DONE)
-        assert len(done.takes) == 1
-        assert [type(event).__name__ for event in bench.events] == ["TakeDelivered", "JobChanged"]
-        assert bench.runner.order == []
-
-
-async def test_a_project_that_cannot_be_looked_at_does_not_keep_the_daemon_from_starting(tmp_path):
-    def delivered(one: Job) -> Delivery | None:
-        raise PermissionError("not yours")
-
-    with Store(tmp_path / "jobs.sqlite3") as store:
-        store.add(job("a", state=RUNNING, attempts=1))
-    async with running(tmp_path, delivered=delivered) as bench:
-        await bench.begun("a")
-
-
-async def test_what_a_killed_daemon_left_in_the_spool_is_removed_at_the_start(tmp_path):
-    left = tmp_path / "spool" / "old-job"
-    left.mkdir(parents=True)
-    (left / "half.wav").write_bytes(b"half")
-    async with running(tmp_path):
-        assert list((tmp_path / "spool").iterdir()) == []
-
-
-def test_a_daemon_killed_at_any_point_loses_nothing_that_was_acknowledged(tmp_path):
-    """A daemon takes jobs, is killed without warning in the middle of one, and its successor has them all."""
-    acknowledged = []
-    for _ in range(2):
-        daemon = subprocess.Popen(
-            [sys.executable, "-c", _DAEMON, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        with daemon:
-            for line in daemon.stdout:
-                word, _, name = line.strip().partition(" ")
-                if word == "running":
-                    break
-                acknowledged.append(name)
-            daemon.kill()
-    with Store(tmp_path / "jobs.sqlite3") as store:
-        left = {one.id: one for one in store.open_jobs()}
-    assert "j0" in acknowledged
-    assert set(acknowledged) <= set(left)
-    assert left["j0"].attempts == 2
-    assert all(one.attempts == 0 for one in left.values() if one.id != "j0")
-
-
-_DAEMON = """
-import asyncio, os, sys
-from pathlib import Path
-sys.path.insert(0, os.getcwd())
-from bridge.queue import JobQueue
-from bridge.store import Store
-from protocol.events import JobProgressed
-from tests.bridge.test_queue import delivery, supervisor
-from tests.support.jobs import job
-async def main(folder):
-    def emit(event):
-        if isinstance(event, JobProgressed):
-            print("running", event.job.id, flush=True)
-    store, engine = Store(folder / "jobs.sqlite3"), supervisor(folder, "Hanging")
-    queue = JobQueue(store, engine, delivery, emit, spool_dir=folder / "spool")
-    await queue.start()
-    for number in range(5):
-        submitted = await queue.submit(job(f"j{number}", created=float(number)))
-        print("acknowledged", submitted.job.id, flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main(Path(sys.argv[1])))
-"""
