@@ -100,6 +100,24 @@ def _port(text: str) -> int:
     return port
 
 
+def _target_port(text: str) -> int:
+    if not (port := _port(text)):
+        raise argparse.ArgumentTypeError("a port to send to is 1 to 65535")
+    return port
+
+
+def _not_negative(text: str) -> float:
+    if not (number := float(text)) >= 0:
+        raise argparse.ArgumentTypeError("it cannot be negative")
+    return number
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("a count is 1 or more")
+    return number
+
+
 def _port_or_off(text: str) -> int | str:
     return "off" if text == "off" else _port(text)
 
@@ -205,10 +223,15 @@ def _add_send(commands: Any) -> None:
         "exit codes: 0 acknowledged, 1 refused or failed, 3 no answer\n",
     )
     _add_where(parser)
-    parser.add_argument("--port", type=_port, metavar="N", help="the daemon's OSC port (default: the running daemon's)")
+    parser.add_argument(
+        "--port", type=_target_port, metavar="N", help="the daemon's OSC port (default: the running daemon's)"
+    )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDR", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--wait", type=float, metavar="SECONDS", help="for a verb: follow the job until it ends, at most so long"
+        "--wait",
+        type=_not_negative,
+        metavar="SECONDS",
+        help="for a verb: follow the job to its end, at most so long",
     )
     parser.add_argument("address", metavar="ADDRESS", help="an address such as /stembridge/ping (see docs/osc.md)")
     parser.add_argument(
@@ -247,7 +270,7 @@ def _add_jobs(commands: Any) -> None:
         "  stembridge jobs\n  stembridge jobs 5 --json\n",
     )
     _add_where(parser)
-    parser.add_argument("count", nargs="?", type=int, default=20, help="how many (default 20)")
+    parser.add_argument("count", nargs="?", type=_count, default=20, help="how many (default 20)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, everything that is known")
 
 

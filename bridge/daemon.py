@@ -51,11 +51,10 @@ class CannotStart(StembridgeError):
 
 
 class Daemon:
-    """All parts of one running daemon. Use ``async with Daemon(config) as daemon: await daemon.stopped.wait()``."""
+    """All parts of one running daemon, from entering the ``async with`` to leaving it."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.stopped = asyncio.Event()
         self.osc_port = 0
         self.engine = registry.resolve(config.engine.name, config.engine.plugins)
         self._stack = AsyncExitStack()
@@ -160,11 +159,12 @@ def serve(config: Config, on_ready: Callable[[dict[str, object]], None]) -> int:
     """Run until SIGTERM or Ctrl-C; 0 for a clean end, `CannotStart` if something is in the way."""
 
     async def main() -> None:
+        stopped = asyncio.Event()
+        _listen_for_signals(stopped)  # before the start and until the very end: a second Ctrl-C must not break the stop
         async with Daemon(config) as daemon:
-            with _signals(daemon.stopped):
-                on_ready(daemon.describe())
-                await daemon.stopped.wait()
-                log.info("stopping")
+            on_ready(daemon.describe())
+            await stopped.wait()
+            log.info("stopping")
 
     _start_logging(config.data_dir)
     asyncio.run(main())
@@ -179,21 +179,17 @@ async def _warm(supervisor: EngineSupervisor) -> None:
         log.info("the engine could not be prepared ahead: %s", error.sentence)
 
 
-@contextmanager
-def _signals(stopped: asyncio.Event) -> Iterator[None]:
-    """End on SIGTERM, SIGINT and (Windows) SIGBREAK; `signal.signal` because Windows loops have no signal handlers."""
+def _listen_for_signals(stopped: asyncio.Event) -> None:
+    """Set `stopped` on SIGTERM, SIGINT and (Windows) SIGBREAK; loops on Windows have no handlers of their own."""
     loop = asyncio.get_running_loop()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stopped.set)
+        with suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(stopped.set)
 
-    names = [name for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
 
 
 @contextmanager

@@ -121,7 +121,10 @@ def _regions(
 ) -> tuple[Region, ...]:
     info = probe(Path(source.file)) if source else None
     rate = project.sample_rate or (info.rate if info else None)
-    told = session.resolve_regions(rate) if session.regions is not None else ()
+    elsewhere = (
+        verb in (Verb.EXTEND, Verb.PREPEND) and "at" in place
+    )  # where it joins was said: the region is not asked
+    told = session.resolve_regions(rate) if session.regions is not None and not elsewhere else ()
     span = Region(source.start_s, source.start_s + info.frames / info.rate) if source and info and info.frames else None
     if verb in (Verb.EXTEND, Verb.PREPEND):
         return (_beside(verb, place, told, span, tempo_map),)

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import soundfile
 
 from engine.api import (
@@ -195,6 +196,11 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
     from engine import report  # here, because of the libraries that it imports
 
     audio, gain_db, notes = _exact(take, generation, job.subtype)
+    clipped = int(np.count_nonzero(np.abs(audio) > 1.0)) if job.subtype == "PCM_24" else 0
+    if clipped:  # where two loud signals meet in a crossfade; what is measured is what is written
+        log.warning("%d samples of seed %d were clipped to 24 bits", clipped, take.seed)
+        audio = np.clip(audio, -1.0, 1.0)
+        notes["clipped_samples"] = clipped
     measures = report.measure(
         audio,
         region=generation.region,
@@ -206,10 +212,7 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
     variation = generation.seeds.index(take.seed) + 1
     track = f"_{take.track}" if take.track else ""
     file = job.spool_dir / f"region-{index + 1}_variation-{variation}{track}.wav"
-    clipped = write_wav(file, audio, generation.rate, job.subtype)
-    if clipped:
-        log.warning("%d samples of %s were clipped to 24 bits", clipped, file.name)
-        notes["clipped_samples"] = clipped
+    write_wav(file, audio, generation.rate, job.subtype)
     return RenderedTake(
         file=str(file),
         region=index,

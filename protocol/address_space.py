@@ -145,7 +145,12 @@ _VERBS = tuple(
 
 _JOBS = (
     Address("cancel", "end a job", (Arg("id", _TEXT, "the job's id, all or last (yours)"),)),
-    Address("retry", "queue a failed or cancelled job again", (_JOB,), answer="the job's events"),
+    Address(
+        "retry",
+        "queue a failed or cancelled job again; of any other, tell again what has happened",
+        (_JOB,),
+        answer="the job's events",
+    ),
     Address(
         "jobs",
         "the newest jobs",

@@ -20,8 +20,9 @@ from typing import Any, cast
 from bridge.desk import Desk
 from bridge.doors.osc_guard import TimedMessage, decode
 from bridge.doors.osc_handlers import Call, QueuedHandler, handler_for, queued_handler_for
-from bridge.doors.osc_limits import Lines, OncePer
+from bridge.doors.osc_limits import Allowance, Lines, OncePer
 from bridge.doors.osc_messages import reply_datagram
+from bridge.doors.osc_schedule import Schedule
 from bridge.doors.osc_subscriptions import Outbox, Sender, Subscribers
 from protocol.address_space import OUTGOING, PREFIX, parse
 from protocol.address_types import Command
@@ -32,7 +33,9 @@ log = logging.getLogger("stembridge.osc")
 
 MAX_AHEAD_S = 60.0
 MAX_SCHEDULED = 256
-COMPLAINT_INTERVAL_S = 1.0
+COMPLAINTS_PER_S = 50
+"""How many bad packets of one sender are answered: all of a person's mistakes, not a flood's."""
+LOG_INTERVAL_S = 1.0
 RECEIVE_BUFFER = 4 * 2**20
 _PATIENCE_S = 5.0
 
@@ -59,10 +62,11 @@ class OscDoor:
         self._clock, self._wall = clock, wall
         self._transport: asyncio.DatagramTransport | None = None
         self._stop_listening: Callable[[], None] = lambda: None
-        self._scheduled: set[asyncio.TimerHandle] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._schedule = Schedule(wall, self._call_later)
         self._lines = Lines()
-        self._may_complain = OncePer(COMPLAINT_INTERVAL_S, clock)
-        self._may_log = OncePer(COMPLAINT_INTERVAL_S, clock)
+        self._may_complain = Allowance(COMPLAINTS_PER_S, clock)
+        self._may_log = OncePer(LOG_INTERVAL_S, clock)
         self._subscribers = Subscribers(clock)
         self._outbox = Outbox(
             self._send, self._subscribers, clock, lambda: desk.session.describe(clock()), self._call_later
@@ -82,9 +86,10 @@ class OscDoor:
 
     async def close(self) -> None:
         """Take nothing new, let what is being journalled be answered, close the port."""
-        for handle in self._scheduled:
+        self._schedule.close()
+        for handle in self._timers:
             handle.cancel()
-        self._scheduled.clear()
+        self._timers.clear()
         await self._lines.close(_PATIENCE_S)
         self._stop_listening()
         if self._transport is not None:
@@ -109,18 +114,20 @@ class OscDoor:
         elif ahead_s > MAX_AHEAD_S:
             sentence = f"The time tag lies {ahead_s:.0f} s ahead; at most {MAX_AHEAD_S:.0f} s are kept. Send it later."
             self._refuse_time(sender, message, sentence)
-        elif len(self._scheduled) >= MAX_SCHEDULED:
+        elif len(self._schedule) >= MAX_SCHEDULED:
             self._refuse_time(sender, message, f"{MAX_SCHEDULED} messages wait for their time already. Send it later.")
         else:
-            self._call_later(ahead_s, partial(self._take, message, sender))
+            assert message.due is not None
+            self._schedule.put(message.due, partial(self._take, message, sender))
 
-    def _call_later(self, seconds: float, call: Callable[[], None]) -> None:
+    def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         def run() -> None:
-            self._scheduled.discard(handle)
+            self._timers.discard(handle)
             call()
 
         handle = asyncio.get_running_loop().call_later(seconds, run)
-        self._scheduled.add(handle)
+        self._timers.add(handle)
+        return handle
 
     def _refuse_time(self, sender: Sender, message: TimedMessage, sentence: str) -> None:
         if _is_ours(message.address):
@@ -184,11 +191,11 @@ class OscDoor:
             self._send(sender, "error", (error.code, error.sentence, path[:255], *known_id))
 
     def _complain(self, sender: Sender, error: StembridgeError, path: str) -> None:
-        """Answer and log what is not for us, at most once a second per sender."""
+        """Answer and log what is not for us, as far as the sender's allowance goes."""
         if self._may_complain(sender[:2]):
             self._send(sender, "error", (error.code, error.sentence, path[:255]))
         if self._may_log("packet"):
-            log.warning("ignored a packet from %s port %s: %s", sender[0], sender[1], error)
+            log.warning("refused a packet from %s port %s: %s", sender[0], sender[1], error)
 
 
 class _Receiver(asyncio.DatagramProtocol):

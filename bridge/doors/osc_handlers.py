@@ -15,6 +15,7 @@ from bridge.doors.osc_subscriptions import Sender, Subscribers, client_of, state
 from protocol import PROTOCOL_VERSION
 from protocol.address_space import DEFAULT_JOBS, DEFAULT_TTL_S, PREFIX
 from protocol.address_types import Command
+from protocol.job import Job
 from protocol.session import Session
 from protocol.session_messages import fold
 from protocol.vocabulary import Verb
@@ -100,18 +101,26 @@ async def _request(call: Call) -> None:
     verb = Verb(call.command.path.removeprefix(f"{PREFIX}/"))
     receipt = await call.desk.request(verb, options, call.session, job_id, call.client)
     _acknowledge_job(call, receipt)
-    if not receipt.is_new:  # sent again, perhaps because the answer was lost: what has happened is told again
-        for name, values in story_of(receipt.job):
-            call.reply(name, *values)
+    if not receipt.is_new:
+        _tell_story(call, receipt.job)
 
 
 async def _retry(call: Call) -> None:
-    _acknowledge_job(call, await call.desk.retry(call.command.values[0], call.client))
+    receipt = await call.desk.retry(call.command.values[0], call.client)
+    _acknowledge_job(call, receipt)
+    if receipt.job.state.is_final:  # it needs no retry
+        _tell_story(call, receipt.job)
 
 
 def _acknowledge_job(call: Call, receipt: Receipt) -> None:
     job = receipt.job
     call.reply("ack", job.id, job.verb, job.request.engine, receipt.position)
+
+
+def _tell_story(call: Call, job: Job) -> None:
+    """Tell again what has happened to a job: perhaps it is asked because an answer was lost."""
+    for name, values in story_of(job):
+        call.reply(name, *values)
 
 
 async def _cancel(call: Call) -> None:

@@ -79,3 +79,21 @@ class OncePer:
         while len(self._last) > _MOST_KEYS:
             self._last.popitem(last=False)
         return True
+
+
+class Allowance:
+    """Says yes at most so many times a second per key, with bursts of a second's worth (a token bucket)."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
+        self._per_second, self._clock = per_second, clock
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def __call__(self, key: Hashable) -> bool:
+        now = self._clock()
+        tokens, at = self._left.pop(key, (self._per_second, now))
+        tokens = min(self._per_second, tokens + (now - at) * self._per_second)
+        allowed = tokens >= 1.0
+        self._left[key] = (tokens - 1.0 if allowed else tokens, now)
+        while len(self._left) > _MOST_KEYS:
+            self._left.popitem(last=False)
+        return allowed

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import PCG64, Generator
@@ -40,6 +41,10 @@ _LENGTH_SLACK, _LENGTH_LIMIT = 0.002, 0.03
 _LENGTH_COST, _LENGTH_COST_BEYOND = 3.0, 15.0
 """Per unit of the logarithm of two lengths' ratio: the cost of stretching a slot, and more beyond the limit."""
 _ROUNDS = 6
+_RIVALS = 4
+"""As many as a job has variations at most."""
+_RIVAL_MARGIN = 2.0
+"""How much dearer another way through the region may be: about two jumps to any other bar of the song."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,57 @@ def choose(material: Material, freedom: float, seed: int, sha256: str, cancelled
     trellis = _trellis(material, usable, freedom, cancelled)
     wandering = _wandering(material, trellis.candidates, freedom, seed, sha256)
     moved = [cost + extra for cost, extra in zip(trellis.costs, wandering, strict=True)]
-    best = _without_repeats(replace(trellis, costs=moved), cancelled)
-    sources = np.array([ids[k] for ids, k in zip(trellis.candidates, best, strict=True)])
-    cost = float(sum(costs[k] for costs, k in zip(trellis.costs, best, strict=True)))
+    middle, rivals = _rivals(trellis, cancelled)
+    through = _through(replace(trellis, costs=moved), middle, [rivals[seed % len(rivals)]])
+    best = _without_repeats(through, cancelled)
+    sources = np.array([ids[k] for ids, k in zip(through.candidates, best, strict=True)])
+    places = [int(np.searchsorted(ids, slot)) for ids, slot in zip(trellis.candidates, sources, strict=True)]
+    cost = float(sum(costs[k] for costs, k in zip(trellis.costs, places, strict=True)))
     joins = _join_costs(material, sources)
     return Path(material.targets, sources, cost + sum(join for join in joins[1:-1] if join), joins)
+
+
+def _rivals(trellis: Trellis, cancelled: IsCancelled) -> tuple[int, list[int]]:
+    """The step in the middle of the region, and the slots that the best few paths pass there, the best first.
+
+    Neighbouring seeds, those of one job's variations, are sent through different ones: so their takes differ wherever
+    the song offers another way that is not much worse.
+    """
+    middle = len(trellis.candidates) // 2
+    left = trellis.candidates[middle].tolist()
+    rivals: list[int] = []
+    best = 0.0
+    while left and len(rivals) < _RIVALS:
+        check(cancelled)
+        narrowed = _through(trellis, middle, left)
+        path = shortest_path(narrowed, cancelled)
+        cost = _path_cost(narrowed, path)
+        if rivals and cost > best + _RIVAL_MARGIN:
+            break
+        best = best if rivals else cost
+        rivals.append(int(narrowed.candidates[middle][path[middle]]))
+        left.remove(rivals[-1])
+    return middle, rivals
+
+
+def _through(trellis: Trellis, step: int, slots: list[int]) -> Trellis:
+    """The same trellis with only these slots, of those it has, at one step."""
+    kept = np.flatnonzero(np.isin(trellis.candidates[step], slots))
+    candidates, costs = list(trellis.candidates), list(trellis.costs)
+    candidates[step], costs[step] = candidates[step][kept], costs[step][kept]
+    return replace(trellis, candidates=candidates, costs=costs)
+
+
+def _path_cost(trellis: Trellis, path: list[int]) -> float:
+    """What the slots of a path and the jumps between them cost, whatever its runs' lengths."""
+    slots = [ids[k] for ids, k in zip(trellis.candidates, path, strict=True)]
+    standing = sum(float(costs[k]) for costs, k in zip(trellis.costs, path, strict=True))
+    jumps = (
+        float(trellis.jumps(np.array([here]), np.array([there]))[0, 0])
+        for here, there in pairwise(slots)
+        if there != here + 1
+    )
+    return standing + sum(jumps)
 
 
 def _without_repeats(trellis: Trellis, cancelled: IsCancelled) -> list[int]:

@@ -62,6 +62,8 @@ def test_extend_goes_on_after_the_region_else_after_the_source() -> None:
     assert ask(Verb.EXTEND, session(), seconds=1.5).regions == (Region(70.0, 71.5),)
     assert ask(Verb.EXTEND, session(), at=30.0, bars=1).regions == (Region(30.0, 32.0),)
     assert ask(Verb.EXTEND, session()).regions == (Region(70.0, 78.0),)
+    in_bars = session(tempo=None, regions=(BarsRegion(3, 2),))  # cannot be resolved, and need not be
+    assert ask(Verb.EXTEND, in_bars, at=40.0, seconds=3.0).regions == (Region(40.0, 43.0),)
 
 
 def test_prepend_leads_into_the_region_else_into_the_source() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,49 @@ def test_a_flood_of_packets_leaves_the_daemon_answering(target: Daemon) -> None:
     flood.close()
     client.tell("/stembridge/tempo", 97.53)
     assert daemon.process.poll() is None
+
+
+def test_a_bundle_with_a_time_tag_acts_when_due_and_in_its_own_order(daemon: Daemon, project: Project) -> None:
+    client = daemon.client()
+    project.introduce(client)
+    builder = OscBundleBuilder(time.time() + 0.2)
+    for message in (("/stembridge/region", 20.0, 21.0), ("/stembridge/repaint", "id", "on time")):
+        inner = OscMessageBuilder(address=message[0])
+        for arg in message[1:]:
+            inner.add_arg(arg.replace(" ", "-") if isinstance(arg, str) else arg)
+        builder.add_content(inner.build())
+    client.tell("/stembridge/region", 8.0, 9.0)
+    client.socket.sendto(builder.build().dgram, client.target)
+    done = client.finish("on-time")
+    (take,) = json.loads(Path(done.args[2]).read_text(encoding="utf-8"))["takes"]
+    assert take["start_s"] == 20.0
+
+
+def test_every_bad_packet_of_a_person_is_answered(daemon: Daemon) -> None:
+    client = daemon.client()
+    for _ in range(5):
+        for address in ("/stembridge/pin?", "/stembridge/*", "/stembridge/[ab]", "/nowhere"):
+            client.socket.sendto(OscMessageBuilder(address=address).build().dgram, client.target)
+            assert client.receive().address == "/stembridge/error"
+
+
+def test_retry_of_a_job_that_is_done_tells_its_story_again(daemon: Daemon, project: Project) -> None:
+    client = daemon.client()
+    project.introduce(client, region=(8.0, 9.0))
+    client.tell("/stembridge/repaint", "id", "done")
+    first = client.finish("done")
+    client.tell("/stembridge/retry", "done")
+    assert client.finish("done").args == first.args
+
+
+def test_an_impatient_second_ctrl_c_does_not_break_the_clean_end(data_dir: Path) -> None:
+    daemon = daemons.start(data_dir)
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            daemon.process.send_signal(name)
+        assert daemon.process.wait(20) == 0
+    finally:
+        daemons.stop(daemon)
 
 
 def test_reapers_own_addresses_reach_the_session_and_are_not_answered(daemon: Daemon) -> None:

@@ -398,3 +398,13 @@ def test_notes_can_be_written_as_json_and_account_for_every_beat(song: Song) -> 
     assert sum(beats for _, beats in notes["path"]) == 16.0
     assert len(notes["joins"]) == len(notes["path"]) + 1
     assert all(a != b for a, b in pairwise(notes["path"]))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("first_seed", [0, 3, 1234, 2**31 - 4])
+def test_four_variations_are_four_takes_where_the_song_offers_them(strength: float, first_seed: int) -> None:
+    song = long_song()
+    seeds = tuple(range(first_seed, first_seed + 4))
+    takes = make(sketch_request(song, song.frames_of_bars(29, 4), seeds=seeds, strength=strength))
+    assert len({json.dumps(take.notes["path"]) for take in takes}) == 4
+    assert len({take.audio.tobytes() for take in takes}) == 4
