@@ -76,10 +76,13 @@ class DiscoveryConfig(_Section):
     @field_validator("interfaces")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in ("lo", "all", "off"):
-            for address in value.split(","):
-                ipaddress.ip_address(address.strip())
-        return value
+        addresses = [part.strip() for part in value.split(",") if part.strip()]
+        if addresses not in (["lo"], ["all"], ["off"]):
+            if not addresses:
+                raise ValueError("lo, all, off or IPv4 addresses with commas")
+            for address in addresses:
+                ipaddress.IPv4Address(address)
+        return ",".join(addresses)
 
 
 class DoorsConfig(_Section):
@@ -97,7 +100,7 @@ class Config(_Section):
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     doors: DoorsConfig = DoorsConfig()
-    source: Path | None = None
+    source: Path | None = Field(default=None, exclude=True)
 
     @property
     def data_dir(self) -> Path:
@@ -127,12 +130,18 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Co
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     elif file is not None:
         raise ConfigError(f"The configuration file {file} does not exist.")
+    if "source" in values:
+        raise ConfigError(f"source is not a setting ({path}).")
     for dotted, value in (flags or {}).items():
         section, name = dotted.split(".")
         if value is not None:
-            values.setdefault(section, {})[name] = value
+            table = values.setdefault(section, {})
+            if isinstance(table, dict):  # else the validation below names the file's mistake
+                table[name] = value
     try:
         config = Config.model_validate(values)
     except ValidationError as error:

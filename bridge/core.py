@@ -22,6 +22,7 @@ from protocol.errors import UnknownJob
 from protocol.events import Event, SessionChanged
 from protocol.job import NORMAL_PRIORITY, Job, ProjectRef, SourceRef, checked_job_id, new_job_id
 from protocol.session import Session
+from protocol.task import parse_setting
 from protocol.vocabulary import Verb
 
 log = logging.getLogger("stembridge.core")
@@ -95,7 +96,8 @@ class Core:
         options = dict(settings)
         priority = options.pop("priority", NORMAL_PRIORITY)
         identity = checked_job_id(job_id) if job_id is not None else new_job_id()
-        engine = str(options.get("engine") or session.settings.get("engine") or self._engine_name)
+        wanted = options.get("engine") or session.settings.get("engine")
+        engine = parse_setting("engine", wanted) if wanted else self._engine_name
         capabilities = self._capabilities(engine)
         probe = self._probe
         request = await asyncio.to_thread(make_request, verb, options, session, capabilities, probe)

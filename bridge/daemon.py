@@ -40,6 +40,9 @@ from protocol.events import Event
 
 log = logging.getLogger("stembridge.daemon")
 
+_INSISTS = 5
+"""So many signals end the process at once."""
+
 SPOOL = "spool"
 """Folder in the data folder where the engine leaves takes before they are delivered."""
 
@@ -103,7 +106,7 @@ class Daemon:
             osc_port=self.osc_port,
             engine=self.engine.name,
             interfaces=parse_interfaces(self.config.discovery.interfaces),
-            host=self.config.osc.host,
+            host=door.address,
         )
         self._stack.push_async_callback(advertiser.stop)
         advertiser.start()
@@ -182,8 +185,13 @@ async def _warm(supervisor: EngineSupervisor) -> None:
 def _listen_for_signals(stopped: asyncio.Event) -> None:
     """Set `stopped` on SIGTERM, SIGINT and (Windows) SIGBREAK; loops on Windows have no handlers of their own."""
     loop = asyncio.get_running_loop()
+    heard = 0
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal heard
+        heard += 1
+        if heard >= _INSISTS:  # a stop that hangs, on a dead network share say; the journal has every job
+            os._exit(130)
         with suppress(RuntimeError):  # the loop is closed already
             loop.call_soon_threadsafe(stopped.set)
 

@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
-from bridge.delivery import Delivery, deliver, delivered
 from protocol.errors import (
     BadArgument,
     MissingContext,
@@ -28,8 +27,6 @@ from protocol.errors import (
 )
 from protocol.job import ProjectRef
 from protocol.music import checked_rate
-
-__all__ = ["Delivery", "deliver", "delivered", "open_project", "resolve_source"]
 
 log = logging.getLogger("stembridge.project")
 
@@ -141,6 +138,8 @@ def _read_rpp(rpp: Path) -> dict[str, list[str]]:
     depth = 0
     for raw in content.splitlines():
         line = raw.strip()
+        if line.startswith(b"<TRACK"):  # what concerns us stands before the tracks, which can be long
+            break
         if line.startswith(b"<"):
             depth += 1
         elif line == b">":
@@ -214,6 +213,7 @@ def resolve_source(name: str, projects: Sequence[ProjectRef], media_roots: Seque
         )
     if path is None:
         raise SourceMissing(f"There is no file {name!r} in the opened project: check its name, or save it there first.")
+    _spellings("A source", str(path))  # a link may lead to a name that is not text
     if not stat.S_ISREG(_mode(path) or 0):
         raise SourceUnreadable(f"{name!r} is not an audio file: give the name of a file, not of a folder or a device.")
     return path

@@ -139,6 +139,9 @@ class JobQueue:
             if not same_request(kept.request, job.request):
                 raise JobConflict(f"The id {job.id} belongs to a different request. Send it with another id, or none.")
             kept = await self._with_clients(self._open.get(job.id, kept), job.reply_to)
+            if not kept.state.is_final and kept.id not in self._open:  # journalled by a call that failed afterwards
+                self._open[kept.id] = kept
+                self._wake.set()
             return Submission(kept, self._position(kept), False)
 
     async def cancel(self, job_id: str) -> Job:

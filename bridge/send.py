@@ -25,7 +25,12 @@ def send(host: str, port: int, address: str, words: Sequence[str], *, wait_s: fl
     follows = wait_s is not None and address in _JOB_VERBS
     deadline = time.monotonic() + (wait_s if wait_s is not None else DEFAULT_WAIT_S)
     job = ""
-    with OscClient(port, host) as client:
+    try:
+        found = OscClient(port, host)
+    except OSError as error:
+        print(f"stembridge: {host!r} cannot be reached: {error.strerror or error}. Check --host.", file=sys.stderr)
+        return NO_ANSWER
+    with found as client:
         client.send(address, *(argument(word) for word in words))
         while (message := client.receive(deadline - time.monotonic())) is not None:
             print(" ".join([message.address, *map(str, message.args)]), flush=True)

@@ -100,7 +100,10 @@ class Store:
             ).lastrowid
             self._note_askers(number, job.reply_to)
         if number is not None and number % _PRUNE_EVERY == 0:
-            self._prune()
+            try:
+                self._prune()
+            except JournalError as error:  # the job itself is journalled
+                log.warning("old jobs could not be forgotten: %s", error)
         return job, True
 
     def put(self, job: Job) -> None:

@@ -217,8 +217,8 @@ class EngineSupervisor:
             except TimeoutError:
                 now_s = self._clock()
                 if now_s - due_s > _SLEPT_S:
-                    errand.watch.postpone(now_s - due_s)
-                if verdict := errand.watch.verdict(now_s):
+                    errand.watch.slept(now_s - due_s)
+                elif verdict := errand.watch.verdict(now_s):
                     await self._end_overdue(errand, verdict)
 
     async def _end_overdue(self, overdue: _Errand, verdict: EngineError | Cancelled) -> None:

@@ -66,8 +66,12 @@ class Watch:
         """Cancel was sent."""
         self._unanswered_at = min(self._unanswered_at, now_s + self._settings.cancel_grace_s)
 
-    def postpone(self, by_s: float) -> None:
-        """Nobody could speak or listen for so long: the computer slept, or this process did."""
+    def slept(self, by_s: float) -> None:
+        """Nobody could speak or listen for so long: the computer slept, or this process did.
+
+        What would be overdue now gets a heartbeat's time more, to be heard first.
+        """
+        by_s += self._settings.heartbeat_s
         self._silent_at += by_s
         self._stalled_at += by_s
         self._unanswered_at += by_s

@@ -240,7 +240,9 @@ def _claimed_bytes(path: Path) -> int | None:
 
 def _claimed_in_chunks(file: BinaryIO, order: str) -> int | None:
     large: int | None = None
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MAX_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            return None
         name, size = struct.unpack(f"{order}4sI", head)
         if name == b"ds64":
             large = struct.unpack("<8xQ", file.read(16))[0]
@@ -265,6 +267,9 @@ def _claimed_in_wave64(file: BinaryIO) -> int | None:
         file.seek((size - 24 + 7) // 8 * 8, 1)
     return None
 
+
+_MAX_CHUNKS = 1000
+"""A header of more is no header, and must not be followed for seconds."""
 
 _UNKNOWN_SIZES = frozenset({0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF})
 """What programs write into the header of a stream, whose length they did not know."""

@@ -34,8 +34,9 @@ _HASH_BLOCK = 1 << 20
 _TOO_FRESH_S = 2.0
 """FAT counts modification times in steps of 2 s: a younger file might change again without our seeing it."""
 
-_OURS = re.compile(r"[0-9a-f]{64}_\d+_\d+\.f32")
-_TEMPORARY = re.compile(r"[0-9a-f]{64}_\d+_\d+\.f32\..+\.tmp")
+_NAME = r"[0-9a-f]{64}_[\w-]+\.(f32|npz)"
+_OURS = re.compile(_NAME)
+_TEMPORARY = re.compile(_NAME + r"\..+\.tmp")
 _ABANDONED_S = 24 * 3600.0
 
 
@@ -171,7 +172,10 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 
 def prune(cache_dir: Path, keep: Path, limit_bytes: int, clock: Callable[[], float] = time.time) -> None:
-    """Remove the least recently used decoded copies until all take at most `limit_bytes`; `keep` always stays."""
+    """Remove the least recently used derived files until all take at most `limit_bytes`; `keep` always stays.
+
+    They lie in ``cache_dir/decoded``: decoded copies, and what engines derive from sources under such names.
+    """
     entries = []
     with contextlib.suppress(OSError):
         for path in (cache_dir / "decoded").iterdir():

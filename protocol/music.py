@@ -212,16 +212,6 @@ class TempoMap:
         """The time signature in force at `time_s`."""
         return self.points[max(0, bisect_right(self._segment_times, time_s) - 1)].signature
 
-    def is_constant_between(self, start_s: float, end_s: float) -> bool:
-        """True if neither tempo nor signature changes inside the span."""
-        first = max(0, bisect_right(self._segment_times, start_s) - 1)
-        inside = [
-            (segment.bpm, segment.slope, point.signature)
-            for segment, point in zip(self._segments[first:], self.points[first:], strict=True)
-            if segment.time_s < end_s or point is self.points[first]
-        ]
-        return all(each == inside[0] and each[1] == 0 for each in inside)
-
     # --- bars ---------------------------------------------------------------------------------------------------------
     @cached_property
     def _anchors(self) -> tuple[_BarAnchor, ...]:

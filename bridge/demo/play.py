@@ -29,7 +29,9 @@ from bridge.demo.song import render_demo_song
 from bridge.discovery import DiscoveryUnavailable, Found, discover
 from bridge.page import measure_lines, write_page
 from protocol.errors import BadArgument, SourceMissing, SourceUnreadable, StembridgeError
+from protocol.job import JobRequest
 from protocol.music import Region, TempoMap, TimeSignature
+from protocol.vocabulary import Verb
 
 PROMPT = "warm electric piano, laid-back drums"
 EXTEND_BARS = 4
@@ -58,14 +60,6 @@ class Plan:
     @property
     def end_s(self) -> float:
         return self.frames / self.rate
-
-    @property
-    def extension(self) -> Region:
-        """What `extend` is asked for: so many bars after the last sample, or seconds where no tempo is told."""
-        if self.tempo_map is None:
-            return Region(self.end_s, self.end_s + _UNTOLD_REGION_S)
-        beats = EXTEND_BARS * TimeSignature().beats_per_bar
-        return Region(self.end_s, self.tempo_map.time_at(self.tempo_map.beat_at(self.end_s) + beats))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -226,8 +220,9 @@ def _report(outcome: Outcome, plan: Plan, console: Console) -> bool:
     for manifest in outcome.manifests.values():
         content = json.loads(manifest.read_text(encoding="utf-8"))
         for take in content["takes"]:
-            verb = take["recipe"]["request"]["verb"]
-            expected = _frames(plan.extension if verb == "extend" else plan.region, plan.rate)
+            request = JobRequest.model_validate(take["recipe"]["request"])
+            region = request.regions[take["region"]] if request.verb is Verb.EXTEND else plan.region
+            expected = _frames(region, plan.rate)
             got = soundfile.info(manifest.parent / take["file"])
             is_exact = got.frames == take["frames"] == expected and got.samplerate == plan.rate
             exact = exact and is_exact

@@ -79,11 +79,6 @@ _MELODY_ENDS: tuple[tuple[tuple[float, float, int], ...], ...] = (
     ((12.0, 0.5, 67), (12.5, 0.5, 71), (13.0, 1.0, 74), (14.0, 1.75, 79)),
 )
 
-_KEYS_RHYTHMS = (  # bars in turn: beat, length in beats, gain
-    ((0.0, 1.4, 0.15), (1.5, 2.3, 0.12)),
-    ((0.0, 1.3, 0.15), (1.5, 0.8, 0.12), (2.75, 1.1, 0.13)),
-)
-
 
 @dataclass(frozen=True)
 class Hit:

@@ -47,7 +47,10 @@ class Internal(StembridgeError):
 
 
 class OscDoor:
-    """One UDP port. `clock` is the daemon's (monotonic, seconds), `wall` the system's time, that of time tags."""
+    """One UDP port; `address` is where it listens.
+
+    `clock` is the daemon's (monotonic, seconds), `wall` the system's time, that of time tags.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,9 @@ class OscDoor:
         self._transport: asyncio.DatagramTransport | None = None
         self._stop_listening: Callable[[], None] = lambda: None
         self._timers: set[asyncio.TimerHandle] = set()
-        self._schedule = Schedule(wall, self._call_later)
+        self._schedule = Schedule(wall, lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
+        self._is_closing = False
+        self.address = host
         self._lines = Lines()
         self._may_complain = Allowance(COMPLAINTS_PER_S, clock)
         self._may_log = OncePer(LOG_INTERVAL_S, clock)
@@ -80,12 +85,13 @@ class OscDoor:
         transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self), sock=bound)
         self._transport = transport
         self._stop_listening = self._desk.listen(self._outbox.take)
-        port = int(bound.getsockname()[1])
+        self.address, port = str(bound.getsockname()[0]), int(bound.getsockname()[1])
         log.info("listening on %s port %d", self._host, port)
         return port
 
     async def close(self) -> None:
         """Take nothing new, let what is being journalled be answered, close the port."""
+        self._is_closing = True
         self._schedule.close()
         for handle in self._timers:
             handle.cancel()
@@ -99,6 +105,8 @@ class OscDoor:
     # --- in -----------------------------------------------------------------------------------------------------------
     def receive(self, datagram: bytes, sender: Sender) -> None:
         """Take one datagram. Raises nothing."""
+        if self._is_closing:
+            return
         try:
             messages = decode(datagram)
         except BadPacket as error:
@@ -120,14 +128,13 @@ class OscDoor:
             assert message.due is not None
             self._schedule.put(message.due, partial(self._take, message, sender))
 
-    def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    def _call_later(self, seconds: float, call: Callable[[], None]) -> None:
         def run() -> None:
             self._timers.discard(handle)
             call()
 
         handle = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(handle)
-        return handle
 
     def _refuse_time(self, sender: Sender, message: TimedMessage, sentence: str) -> None:
         if _is_ours(message.address):
@@ -224,12 +231,26 @@ def _job_id(command: Command) -> str | None:
     return cast(str, command.values[0]) if names_one else None
 
 
+def _keep_reading_on_windows(bound: socket.socket) -> None:
+    """Switch off SIO_UDP_CONNRESET: with it, one client that is gone ends asyncio's reading on Windows for good.
+
+    Python's own `ioctl` refuses that code. See CPython gh-91227 and gh-127057. Not run on Windows yet.
+    """
+    import ctypes
+
+    off, returned = ctypes.c_ulong(0), ctypes.c_ulong(0)
+    ctypes.windll.ws2_32.WSAIoctl(  # type: ignore[attr-defined, unused-ignore]
+        bound.fileno(), 0x9800000C, ctypes.byref(off), ctypes.sizeof(off), None, 0, ctypes.byref(returned), None, None
+    )
+
+
 def _bound_socket(family: int, address: Any) -> socket.socket:
     """A UDP socket that shares its port with nobody, so that two daemons on one port are an error."""
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if sys.platform == "win32":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            _keep_reading_on_windows(bound)
         with suppress(OSError):  # room for a burst, as far as the system allows
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         bound.bind(address)

@@ -12,8 +12,6 @@ damaged cache file is recomputed; `Cancelled` within one block.
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,8 +24,9 @@ import scipy.fft
 import soxr
 from numpy.typing import NDArray
 
+from engine import audio_cache
 from engine.api import IsCancelled, ReportProgress, Source
-from protocol.errors import Cancelled
+from protocol.errors import Cancelled, DiskFull
 from protocol.job import Progress
 
 logger = logging.getLogger("stembridge.sketch")
@@ -179,7 +178,9 @@ def analyse(
     Raises `Cancelled`, and what `source.read` raises.
     """
     file = (
-        cache_dir / f"sketch{FORMAT}-{source.sha256[:40]}-{source.rate}-{span[0]}-{span[1]}.npz" if cache_dir else None
+        cache_dir / "decoded" / f"{source.sha256}_sketch{FORMAT}-{source.rate}-{span[0]}-{span[1]}.npz"
+        if cache_dir
+        else None
     )
     cached = _load(file, span, source.rate) if file else None
     if cached is not None:
@@ -208,15 +209,10 @@ def _load(file: Path, span: tuple[int, int], rate: int) -> Features | None:
 
 def _save(file: Path, features: Features) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as temporary:
-                np.savez(temporary, mel_db=features.mel_db, level_db=features.level_db, chroma=features.chroma)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:  # a cache is a convenience: the take does not depend on it
+        with audio_cache.whole_file(file) as opened:
+            np.savez(opened, mel_db=features.mel_db, level_db=features.level_db, chroma=features.chroma)
+        audio_cache.prune(file.parent.parent, file, audio_cache.DECODED_LIMIT_BYTES)
+    except (OSError, DiskFull) as error:  # a cache is a convenience: the take does not depend on it
         logger.warning("The analysis could not be kept in %s: %s", file.parent, error)
 
 

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from bridge.broadcast_wave import data_sha256, read_layout, read_recipe
-from bridge.project import Delivery, deliver, delivered, open_project
+from bridge.delivery import Delivery, deliver, delivered
+from bridge.project import open_project
 from protocol.errors import (
     BadArgument,
     EngineError,

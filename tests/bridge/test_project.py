@@ -132,7 +132,7 @@ def test_an_rpp_tells_its_media_folder_and_its_rate(folder: Path) -> None:
         ('RECORD_PATH "" "Backup"', ""),
         ("RECORD_PATH", ""),
         ('<NOTES\n RECORD_PATH "Wrong" ""\n >', ""),
-        ('<TRACK\n <ITEM\n RECORD_PATH "Wrong" ""\n >\n >\n RECORD_PATH "Right"', "Right"),
+        ('<METRONOME 6\n <ITEM\n RECORD_PATH "Wrong" ""\n >\n >\n RECORD_PATH "Right"', "Right"),
     ],
 )
 def test_record_path_is_read_in_every_way_reaper_quotes_it(folder: Path, line: str, media: str) -> None:

@@ -254,3 +254,15 @@ def test_listing_a_damaged_journal_says_so_and_leaves_it_where_it_is(path):
     with pytest.raises(JournalError, match="cannot be read"):
         read_newest(path, 5)
     assert path.read_bytes() == b"not a database at all" * 100
+
+
+def test_a_job_is_taken_even_if_old_ones_cannot_be_forgotten(path, monkeypatch):
+    def fails(_store):
+        raise JournalError("the disk is full")
+
+    with Store(path) as store:
+        monkeypatch.setattr("bridge.store._PRUNE_EVERY", 1)
+        monkeypatch.setattr(Store, "_prune", fails)
+        one = job("a")
+        assert store.add(one) == (one, True)
+        assert store.get("a") == one

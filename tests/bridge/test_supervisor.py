@@ -508,9 +508,12 @@ def test_an_allowance_can_lengthen_the_wait_and_never_shortens_it():
 def test_a_computer_that_slept_postpones_everything():
     watch = Watch(SETTINGS, 0.0, starting=False)
     watch.cancelled(0.0)
-    watch.postpone(1000.0)
-    assert watch.verdict(1005.0) is None
-    assert isinstance(watch.verdict(1010.0), Cancelled)
+    overdue_s = watch.due_s
+    woke_s = overdue_s + 1000.0
+    watch.slept(woke_s - overdue_s)
+    assert watch.verdict(woke_s) is None  # awake again, and nobody could have been heard yet
+    assert watch.verdict(woke_s + 0.9 * SETTINGS.heartbeat_s) is None
+    assert isinstance(watch.verdict(woke_s + SETTINGS.heartbeat_s), Cancelled)
 
 
 def test_a_second_cancel_does_not_extend_the_grace():
