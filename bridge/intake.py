@@ -21,9 +21,6 @@ from protocol.task import Task, draw_seed, task_from_settings, with_seed
 from protocol.vocabulary import TrackClass, Verb
 
 DEFAULT_EXTENSION_BARS, MAX_EXTENSION_BARS = 4, 512
-_NEAR_S = 0.0005
-"""Seconds: a source that ends so close to a bar line ends on it, give or take the rounding to a sample."""
-
 MAX_DURATION_S = 600.0
 """The model's longest song (facts: 15,000 latent frames)."""
 
@@ -170,7 +167,7 @@ def _far_edge(edge_s: float, direction: int, place: Mapping[str, object], tempo_
         raise BadArgument(f"bars must be above 0 and up to {MAX_EXTENSION_BARS}, not {bars:g}.")
     if tempo_map is None:
         raise MissingContext("Bars need a tempo: send /stembridge/tempo BPM first, or say the length in seconds.")
-    return bars_away(tempo_map, edge_s, direction * bars)
+    return tempo_map.bars_from(edge_s, direction * bars)
 
 
 def _number(place: Mapping[str, object], name: str) -> float | None:
@@ -180,15 +177,3 @@ def _number(place: Mapping[str, object], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadArgument(f"{name} must be a number, not {value!r}.")
     return float(value)
-
-
-def bars_away(tempo_map: TempoMap, time_s: float, bars: float) -> float:
-    """The time `bars` bars after (negative: before) `time_s`, at the same place in its bar, meter changes counted."""
-    bar, into = tempo_map.bar_at(time_s + _NEAR_S)
-    into = 0.0 if into < 2 * _NEAR_S * tempo_map.bpm_at(time_s) / 60 else tempo_map.bar_at(time_s)[1]
-    whole = math.floor(bars)
-    start = tempo_map.bar_start(bar + whole)
-    if bars == whole and not into:
-        return start
-    part = (bars - whole) * tempo_map.signature_at(start + _NEAR_S).beats_per_bar
-    return tempo_map.time_at(tempo_map.beat_at(start) + into + part)

@@ -90,16 +90,9 @@ def context_frames(tempo_map: TempoMap, region: Region, rate: int, bars: float |
     first_bar, _ = tempo_map.bar_at(region.start_s)
     last_bar, into_last = tempo_map.bar_at(region.end_s)
     end_bar = last_bar + (1 if into_last > _ON_BAR_LINE else 0)
-    before_s = region.start_s - _bars_from(tempo_map, first_bar, -bars)
-    after_s = _bars_from(tempo_map, end_bar, bars) - region.end_s
+    before_s = region.start_s - tempo_map.bars_from(tempo_map.bar_start(first_bar), -bars)
+    after_s = tempo_map.bars_from(tempo_map.bar_start(end_bar), bars) - region.end_s
     return math.ceil(max(MIN_CONTEXT_S, before_s) * rate), math.ceil(max(MIN_CONTEXT_S, after_s) * rate)
-
-
-def _bars_from(tempo_map: TempoMap, bar: int, bars: float) -> float:
-    """Project time `bars` bars (negative: earlier) from the start of `bar`."""
-    whole = math.floor(bars)
-    start_s = tempo_map.bar_start(bar + whole)
-    return start_s + (bars - whole) * (tempo_map.bar_start(bar + whole + 1) - start_s)
 
 
 def make_window(source: Source, region: tuple[int, int], before: int, after: int) -> Window:

@@ -245,6 +245,21 @@ class TempoMap:
         bars = math.floor((beat - anchor.beat) / length + _BAR_EPSILON)
         return anchor.bar + bars, max(0.0, beat - anchor.beat - bars * length)
 
+    def bars_from(self, time_s: float, bars: float) -> float:
+        """The time `bars` bars after (negative: before) `time_s`, at the same place in its bar, meter changes counted.
+
+        From a bar line, also one that is off by the rounding to a sample, whole bars lead exactly to a bar line.
+        """
+        bar, _ = self.bar_at(time_s + _NEAR_S)
+        is_on_line = abs(self.bar_start(bar) - time_s) <= _NEAR_S
+        into = 0.0 if is_on_line else self.bar_at(time_s)[1]
+        whole = math.floor(bars)
+        start_s = self.bar_start(bar + whole)
+        if bars == whole and is_on_line:
+            return start_s
+        part = (bars - whole) * self.signature_at(start_s + _NEAR_S).beats_per_bar
+        return self.time_at(self.beat_at(start_s) + into + part)
+
     def grid(self, start_s: float, end_s: float) -> Iterator[GridLine]:
         """All counts with ``start_s <= time < end_s``, in order; within a microbeat of an edge counts as on it."""
         first, end = self.beat_at(start_s) - _BAR_EPSILON, self.beat_at(end_s) - _BAR_EPSILON

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bridge.intake import bars_away, make_request
+from bridge.intake import make_request
 from engine.api import Capabilities
 from engine.audio import AudioInfo
 from protocol.errors import BadArgument, EngineCannot, MissingContext, TaskInvalid
@@ -74,22 +72,6 @@ def test_prepend_leads_into_the_region_else_into_the_source() -> None:
 def test_extend_counts_the_bars_of_a_meter_change() -> None:
     tempo_map = TempoMap.from_flat([0, 120, 4, 4, 0, 70.0, 120, 3, 4, 0])
     assert ask(Verb.EXTEND, session(tempo=tempo_map), bars=2).regions == (Region(70.0, 73.0),)
-
-
-@given(st.floats(30, 300), st.integers(1, 64), st.sampled_from([44_100, 48_000, 96_000]), st.integers(1, 200))
-def test_bars_from_a_bar_line_end_on_a_bar_line_even_if_rounded_to_a_sample(
-    bpm: float, bars: int, rate: int, bar: int
-) -> None:
-    tempo_map = TempoMap.constant(bpm)
-    on_a_sample = round(tempo_map.bar_start(bar) * rate) / rate
-    assert bars_away(tempo_map, on_a_sample, bars) == tempo_map.bar_start(bar + bars)
-    assert bars_away(tempo_map, on_a_sample, -bars) == tempo_map.bar_start(bar - bars)
-
-
-@given(st.floats(30, 300), st.floats(0.125, 64), st.floats(0, 500))
-def test_bars_off_the_grid_have_their_length(bpm: float, bars: float, time_s: float) -> None:
-    length = bars_away(TempoMap.constant(bpm), time_s, bars) - time_s
-    assert length == pytest.approx(bars * 4 * 60 / bpm, abs=0.0011)
 
 
 def test_complete_without_a_region_works_on_the_whole_source() -> None:

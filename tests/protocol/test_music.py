@@ -97,6 +97,22 @@ def test_a_meter_change_begins_a_new_bar_and_may_cut_the_one_before() -> None:
     assert [(g.bar, g.count) for g in tempo_map.grid(4.0, 6.5)] == [(3, 1), (3, 2), (4, 1), (4, 2), (4, 3)]
 
 
+@given(st.floats(30, 300), st.integers(1, 64), st.sampled_from([44_100, 48_000, 96_000]), st.integers(1, 200))
+def test_bars_from_a_bar_line_end_on_a_bar_line_even_if_rounded_to_a_sample(
+    bpm: float, bars: int, rate: int, bar: int
+) -> None:
+    tempo_map = TempoMap.constant(bpm)
+    on_a_sample = round(tempo_map.bar_start(bar) * rate) / rate
+    assert tempo_map.bars_from(on_a_sample, bars) == tempo_map.bar_start(bar + bars)
+    assert tempo_map.bars_from(on_a_sample, -bars) == tempo_map.bar_start(bar - bars)
+
+
+@given(st.floats(30, 300), st.floats(0.125, 64), st.floats(0, 500))
+def test_bars_off_the_grid_have_their_length(bpm: float, bars: float, time_s: float) -> None:
+    length = TempoMap.constant(bpm).bars_from(time_s, bars) - time_s
+    assert length == pytest.approx(bars * 4 * 60 / bpm, abs=0.0011)
+
+
 def test_six_eight_counts_eighths_and_its_bar_is_three_quarters() -> None:
     tempo_map = TempoMap.constant(90, TimeSignature(6, 8))
     assert tempo_map.bar_start(2) == pytest.approx(3 * 60 / 90)
