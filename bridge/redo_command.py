@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from bridge.broadcast_wave import read_recipe
 from bridge.config import Config
 from bridge.daemon import engine_supervisor
 from bridge.delivery import Delivery, deliver
@@ -30,12 +31,12 @@ IDENTICAL, DIFFERENT = 0, 1
 def redo(config: Config, file: Path) -> int:
     """Redo `file`; 0 if the new audio is the same bit for bit, 1 if it differs. Raises `StembridgeError`."""
     console = Console(stderr=not sys.stdout.isatty())
-    recipe_of = plan_redo(file, config.data_dir / "cache")
+    stem = file.expanduser().absolute()
     plan = plan_redo(
-        file,
+        stem,
         config.data_dir / "cache",
         versions=library_versions(),
-        engine_version=_engine_version(recipe_of.recipe.engine, config),
+        engine_version=_engine_version(read_recipe(stem).engine, config),
     )
     for warning in plan.warnings:
         console.print(f"[yellow]{warning}[/yellow]")

@@ -34,7 +34,7 @@ from engine.splice import exact_region, splice
 from engine.window import check_region, context_frames, make_window, require_signal
 from protocol.errors import Cancelled, EngineCannot, EngineError, MissingContext
 from protocol.job import JobRequest, Progress, RenderedTake
-from protocol.task import seeds
+from protocol.task import StemFormat, seeds
 
 if TYPE_CHECKING:
     from engine.api import Audio
@@ -113,7 +113,7 @@ class _Job:
 
     @property
     def subtype(self) -> Subtype:
-        return "PCM_24" if str(getattr(self.request.task, "stem_format", "wav")) == "wav24" else "FLOAT"
+        return "PCM_24" if self.request.task.stem_format is StemFormat.WAV24 else "FLOAT"
 
 
 def require_offer(request: JobRequest, offer: Capabilities) -> None:
@@ -159,8 +159,7 @@ def _generation(job: _Job, index: int) -> GenerationRequest:
     window = None
     if place.source is not None:
         check_region(request.verb, region, place.source, start_s=start_s, slack_frames=place.slack_frames)
-        bars = getattr(request.task, "context_bars", None)
-        context = context_frames(request.tempo_map, request.regions[index], place.rate, bars)
+        context = context_frames(request.tempo_map, request.regions[index], place.rate, request.task.context_bars)
         window = make_window(place.source, region, *context)
         require_signal(request.verb, window, start_s=start_s)
     return GenerationRequest(
