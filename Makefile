@@ -10,12 +10,13 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(BPM),--bpm "$(BPM)") $(if $(KEY),--key "$(KEY)") \
              $(if $(START),--start "$(START)") $(if $(END),--end "$(END)")
 
-.PHONY: demo test bench lint types contracts docs check-docs clean help
+.PHONY: demo test bench bench-engine lint types contracts docs check-docs clean help
 
 help:
 	@echo "make demo        play a DAW against the real daemon and look at the takes"
 	@echo "make test        run all tests (the slow ones too)"
 	@echo "make bench       measure, and write docs/benchmarks.md"
+	@echo "make bench-engine  the ACE-Step engine against the stock pipeline, and write docs/benchmarks-engine.md"
 	@echo "make lint types contracts check-docs   what CI checks besides the tests"
 
 demo: $(VENV)/installed
@@ -26,6 +27,9 @@ test: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-engine: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench.acestep $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

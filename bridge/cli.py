@@ -1,4 +1,4 @@
-"""`stembridge`: serve, demo, send, jobs, redo, doctor. Thin: each command reads its arguments and calls the part.
+"""`stembridge`: serve, demo, send, jobs, redo, models, doctor. Thin: a command reads its arguments and calls the part.
 
 Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
 130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   stembridge send --wait 60 /stembridge/repaint variations 2
   stembridge jobs                                what was asked, and how it went
   stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav
+  stembridge models pull xl-base                 fetch the weights of a model
   stembridge demo                                see and hear it all without a DAW
   stembridge doctor                              what is wrong here, and what to do about it
 """
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_jobs(commands)
     _add_redo(commands)
+    _add_models(commands)
     _add_doctor(commands)
     return parser
 
@@ -287,16 +289,67 @@ def _add_redo(commands: Any) -> None:
         "redo",
         _redo,
         "make a stem again from the recipe inside it, and compare bit for bit",
-        "  stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav\n",
+        "  stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav\n"
+        "  stembridge redo --commit ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav   a draft, for good\n",
     )
     _add_where(parser)
+    parser.add_argument(
+        "--commit", action="store_true", help="make the take again at final quality: same region, seed and source"
+    )
     parser.add_argument("file", type=Path, help="a stem that Stembridge made")
 
 
 def _redo(arguments: argparse.Namespace) -> int:
-    from bridge.redo_command import redo
+    from bridge.redo_command import commit, redo
 
-    return redo(_config(arguments), arguments.file)
+    return (commit if arguments.commit else redo)(_config(arguments), arguments.file)
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+def _add_models(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "models",
+        _models,
+        "list, fetch and check the weights of the engine 'acestep'",
+        "  stembridge models list\n"
+        "  stembridge models pull xl-base        about 11.5 GB; goes on where it was interrupted\n"
+        "  stembridge models path xl-base        the folder, for scripts\n"
+        "  stembridge models verify xl-base      read it to the last byte, compare checksums\n",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, summary in (
+        ("list", "what there is, and what of it is installed"),
+        ("pull", "fetch a checkpoint, or what is missing or damaged of it"),
+        ("path", "print the folder of an installed checkpoint"),
+        ("verify", "read an installed checkpoint to its last byte"),
+    ):
+        part = actions.add_parser(action, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        _add_where(part)
+        part.add_argument(
+            "--models-dir", type=Path, metavar="DIR", help="where checkpoints are (default: the Hugging Face cache)"
+        )
+        if action == "list":
+            part.add_argument("--json", action="store_true", help="one JSON object per line")
+        else:
+            part.add_argument("name", metavar="NAME", help="a name of the list, a repository (owner/name) or a folder")
+        if action == "pull":
+            part.add_argument("--offline", action="store_true", help="fetch nothing, whatever happens")
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from bridge import models_command
+
+    config = _config(arguments, **{"acestep.models_dir": arguments.models_dir})
+    told = config.acestep.models_dir
+    models_dir = told.absolute() if told is not None else None
+    if arguments.action == "list":
+        return models_command.list_models(models_dir, as_json=arguments.json)
+    if arguments.action == "pull":
+        return models_command.pull(arguments.name, models_dir, offline=arguments.offline)
+    if arguments.action == "path":
+        return models_command.path(arguments.name, models_dir)
+    return models_command.verify(arguments.name, models_dir)
 
 
 if __name__ == "__main__":

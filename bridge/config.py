@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,47 @@ class EngineConfig(_Section):
     heartbeat_s: float = Field(default=20.0, ge=1.0)  # no sign of life at all for so long means it is dead
     cancel_grace_s: float = Field(default=10.0, ge=0.1)  # a step may take this long before cancel becomes a kill
     start_s: float = Field(default=60.0, ge=1.0)  # a cold disk can take long to import numpy
+
+
+class LoraConfig(_Section):
+    """An adapter that is laid over the model's weights."""
+
+    path: Path
+    scale: float = Field(default=1.0, ge=-10.0, le=10.0)
+
+    @field_validator("path")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
+
+
+class AceStepConfig(_Section):
+    """The engine `acestep`: which weights, where, and what they may cost."""
+
+    checkpoint: str = Field(default="xl-base", min_length=1)  # a name (`stembridge models list`) or a local folder
+    models_dir: Path | None = None  # None: where Hugging Face's own tools keep downloads, so that they are shared
+    device: str = "auto"  # auto, cuda, cuda:N, mps or cpu; auto means a GPU, because the CPU takes minutes
+    memory: Literal["auto", "resident", "offload", "sequential", "int8", "fp8"] = "auto"  # by what is free
+    compile: Literal["auto", "on", "off"] = "auto"  # on only where the first job's wait pays off
+    items_per_pass: int = Field(default=1, ge=1, le=4)  # 1: a take depends on its seed alone, to the last bit
+    lora: tuple[LoraConfig, ...] = ()
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _expand_name(cls, value: str) -> str:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+
+    @field_validator("models_dir")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser()
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cuda(:\d{1,2})?|mps|cpu", value):
+            raise ValueError("auto, cuda, cuda:0 (or another number), mps or cpu")
+        return value
 
 
 class FoldersConfig(_Section):
@@ -97,10 +139,16 @@ class Config(_Section):
 
     osc: OscConfig = OscConfig()
     engine: EngineConfig = EngineConfig()
+    acestep: AceStepConfig = AceStepConfig()
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     doors: DoorsConfig = DoorsConfig()
     source: Path | None = Field(default=None, exclude=True)
+
+    @property
+    def engine_options(self) -> dict[str, dict[str, Any]]:
+        """What engines are told, by their names (see `engine.registry.resolve`)."""
+        return {"acestep": self.acestep.model_dump(mode="json")}
 
     @property
     def data_dir(self) -> Path:

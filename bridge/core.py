@@ -20,7 +20,7 @@ from bridge.queue import JobQueue
 from engine.api import Capabilities
 from protocol.errors import UnknownJob
 from protocol.events import Event, SessionChanged
-from protocol.job import NORMAL_PRIORITY, Job, ProjectRef, SourceRef, checked_job_id, new_job_id
+from protocol.job import NORMAL_PRIORITY, Job, JobRequest, ProjectRef, SourceRef, checked_job_id, new_job_id
 from protocol.session import Session
 from protocol.task import parse_setting
 from protocol.vocabulary import Verb
@@ -99,8 +99,13 @@ class Core:
         wanted = options.get("engine") or session.settings.get("engine")
         engine = parse_setting("engine", wanted) if wanted else self._engine_name
         capabilities = self._capabilities(engine)
-        probe = self._probe
-        request = await asyncio.to_thread(make_request, verb, options, session, capabilities, probe)
+        reference, opened = options.pop("reference", None), self._opened_as_in(session)
+
+        def make() -> JobRequest:  # in a thread: it looks at disks
+            named = self._reference(str(reference), opened) if reference not in ("", None) else None
+            return make_request(verb, options, session, capabilities, self._probe, named)
+
+        request = await asyncio.to_thread(make)
         job = Job(
             id=identity,
             request=request,
@@ -110,6 +115,18 @@ class Core:
         )
         kept, position, is_new = await self._queue.submit(job)
         return Receipt(kept, position, is_new)
+
+    def _reference(self, name: str, opened: Sequence[ProjectRef]) -> SourceRef:
+        """A file that a verb names, confined like a source."""
+        return SourceRef(file=str(projects.resolve_source(name, opened, self._media_roots)))
+
+    def _opened_as_in(self, session: Session) -> tuple[ProjectRef, ...]:
+        """The projects opened so far; the one that `session` is about comes last, so that relative names mean it."""
+        opened = {**self._opened}
+        if session.project is not None:
+            opened.pop(session.project.value.folder, None)
+            opened[session.project.value.folder] = session.project.value
+        return tuple(opened.values())
 
     async def cancel(self, target: str, reply_to: str) -> Sequence[Job]:
         if target == "all":

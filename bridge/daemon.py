@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,7 +34,9 @@ from bridge.store import Store
 from bridge.supervisor import EngineSupervisor
 from bridge.watch import SupervisorSettings
 from engine import registry
+from engine.api import Capabilities
 from engine.audio import probe
+from engine.availability import why_not
 from protocol import PROTOCOL_VERSION
 from protocol.errors import StembridgeError
 from protocol.events import Event
@@ -59,7 +62,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.osc_port = 0
-        self.engine = registry.resolve(config.engine.name, config.engine.plugins)
+        self.engine = engine_spec(config, config.engine.name)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -78,14 +81,14 @@ class Daemon:
         data_dir = self.config.data_dir
         self._stack.enter_context(_sole_owner(data_dir))
         store = self._stack.enter_context(Store(data_dir / "journal.sqlite3"))
-        supervisor = engine_supervisor(self.config, data_dir / SPOOL)
+        supervisor = engine_supervisor(self.config, self.engine, data_dir / SPOOL)
         self._stack.push_async_callback(supervisor.stop)
 
         queue = JobQueue(store, supervisor, deliver, self._emit, spool_dir=data_dir / SPOOL, delivered=delivered)
         self.core = Core(
             queue=queue,
             engine_name=self.engine.name,
-            capabilities=lambda name: registry.capabilities(name, self.config.engine.plugins),
+            capabilities=lru_cache(partial(engine_capabilities, self.config)),  # keeps no refusal: it may be mended
             probe=probe,
             roots=self.config.folders.roots,
             media_roots=self.config.folders.media_roots,
@@ -120,10 +123,18 @@ class Daemon:
         task.add_done_callback(self._background.discard)
 
     def _say_what_is_not_there(self) -> None:
+        if self.config.engine.name == "auto":
+            log.info("engine auto: %s", self._why_this_engine())
         if self.config.doors.http_port != "off":
             log.warning("The HTTP door is not part of version %s; going on without it.", __version__)
         if self.config.doors.midi_port != "off":
             log.warning("The MIDI door is not part of version %s; going on without it.", __version__)
+
+    def _why_this_engine(self) -> str:
+        """Which engine `auto` chose, and why not a better one."""
+        better = registry.BEST_FIRST[: registry.BEST_FIRST.index(self.engine.name)]
+        reasons = [why_not(name, self.config.engine_options.get(name, {})) for name in better]
+        return " ".join([f"{self.engine.name}.", *filter(None, reasons)])
 
     def describe(self) -> dict[str, object]:
         """What the ready line says."""
@@ -138,11 +149,21 @@ class Daemon:
         }
 
 
-def engine_supervisor(config: Config, spool_dir: Path) -> EngineSupervisor:
-    """The supervisor of the configured engine, rendering into `spool_dir`."""
+def engine_spec(config: Config, name: str) -> registry.EngineSpec:
+    """The engine behind a name as this configuration has it; raises what `registry.resolve` raises."""
+    return registry.resolve(name, config.engine.plugins, config.engine_options)
+
+
+def engine_capabilities(config: Config, name: str) -> Capabilities:
+    """What that engine offers; raises what `registry.capabilities` raises."""
+    return registry.capabilities(name, config.engine.plugins, config.engine_options)
+
+
+def engine_supervisor(config: Config, engine: registry.EngineSpec, spool_dir: Path) -> EngineSupervisor:
+    """The supervisor of `engine`, and of others as jobs name them, rendering into `spool_dir`."""
     wanted, data_dir = config.engine, config.data_dir
     return EngineSupervisor(
-        registry.resolve(wanted.name, wanted.plugins),
+        engine,
         cache_dir=data_dir / "cache",
         spool_dir=spool_dir,
         log_file=data_dir / "logs" / "engine.log",
@@ -153,7 +174,7 @@ def engine_supervisor(config: Config, spool_dir: Path) -> EngineSupervisor:
             cancel_grace_s=wanted.cancel_grace_s,
             idle_release_s=wanted.idle_release_s,
         ),
-        resolve=lambda name: registry.resolve(name, wanted.plugins),
+        resolve=partial(engine_spec, config),
     )
 
 

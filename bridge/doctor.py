@@ -67,6 +67,7 @@ def run_checks(config: Config, project: Path | None = None) -> list[Check]:
         ("OSC port", lambda: [check_osc_port(config.osc.host, config.osc.port)]),
         ("zeroconf", lambda: [asyncio.run(check_zeroconf(config.discovery.interfaces))]),
         ("engine", lambda: [check_engine(config)]),
+        ("acestep", lambda: [check_acestep(config)]),
         ("audio formats", lambda: [check_formats()]),
         ("GPU", lambda: [check_gpu()]),
         ("MIDI", lambda: [check_midi()]),
@@ -133,12 +134,25 @@ def check_engine(config: Config) -> Check:
 
     asked = config.engine.name
     try:
-        chosen = registry.capabilities(asked, config.engine.plugins)
+        chosen = registry.capabilities(asked, config.engine.plugins, config.engine_options)
     except StembridgeError as error:
         return Check("engine", "fail", error.sentence, "Set engine to auto or sketch.")
     why = "the best that can run here" if asked == "auto" else "as configured"
     verbs = ", ".join(sorted(chosen.verbs)) or "no verbs"
     return Check("engine", "ok", f"{chosen.name} {chosen.version} ({why}): {verbs}")
+
+
+def check_acestep(config: Config) -> Check:
+    """Whether the model could run here, whichever engine serves."""
+    from engine.availability import why_not
+
+    wanted = config.acestep
+    lack = why_not("acestep", config.engine_options["acestep"])
+    if lack is None:
+        return Check("acestep", "ok", f"checkpoint {wanted.checkpoint}, device {wanted.device}: all there")
+    if config.engine.name == "acestep":
+        return Check("acestep", "fail", lack, "Or set the engine to auto, which then serves sketch.")
+    return Check("acestep", "warn", lack, "Until then auto serves sketch, which needs none of this.")
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

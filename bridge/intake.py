@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.api import Capabilities
 from engine.audio import AudioInfo
-from protocol.errors import BadArgument, EngineCannot, MissingContext
+from protocol.errors import BadArgument, MissingContext
 from protocol.job import JobRequest, ProjectRef, SourceRef
 from protocol.music import Region, TempoMap
 from protocol.session import Session
@@ -36,16 +36,18 @@ def make_request(
     session: Session,
     capabilities: Capabilities,
     probe: Probe,
+    reference: SourceRef | None = None,
 ) -> JobRequest:
-    """The request that `verb` with `options` means in `session`.
+    """The request that `verb` with `options` means in `session`; `reference` is a file that may be read already.
 
     Raises `EngineCannot` for a verb the engine does not offer, `MissingContext` naming the message that would supply
     what is missing, `BadArgument` and `TaskInvalid` for impossible values, and what `probe` raises.
     """
-    if verb not in capabilities.verbs:
-        reason = capabilities.why_not.get(verb, f"The {capabilities.name} engine cannot {verb}.")
-        raise EngineCannot(reason)
+    checkpoint = options.get("checkpoint", session.settings.get("checkpoint"))
+    capabilities.require(verb, checkpoint=str(checkpoint) if checkpoint else None)
     project = _project(session)
+    if reference is not None:
+        probe(Path(reference.file))  # what cannot be read is said now, not when the job runs
     source = _source(session) if verb.needs_source else None
     tempo_map, tempo_known = session.tempo_map()
     asked = task_from_settings({**session.settings, **{k: v for k, v in options.items() if k not in PLACE_OPTIONS}})
@@ -68,7 +70,8 @@ def make_request(
         tempo_known=tempo_known,
         key=str(session.key.value) if session.key and session.key.value else None,
         regions=regions,
-        tracks=_tracks(verb, place, capabilities),
+        tracks=_tracks(verb, place, capabilities, task.checkpoint),
+        reference=reference,
         seed_drawn=asked.seed is None,
     )
 
@@ -85,7 +88,9 @@ def _source(session: Session) -> SourceRef:
     return session.source.value
 
 
-def _tracks(verb: Verb, place: Mapping[str, object], capabilities: Capabilities) -> tuple[TrackClass, ...]:
+def _tracks(
+    verb: Verb, place: Mapping[str, object], capabilities: Capabilities, checkpoint: str | None
+) -> tuple[TrackClass, ...]:
     text = place.get("tracks", place.get("track"))
     if not verb.makes_stems:
         if text is not None:
@@ -99,9 +104,7 @@ def _tracks(verb: Verb, place: Mapping[str, object], capabilities: Capabilities)
     if unknown or not names:
         raise BadArgument(f"Unknown track class {', '.join(unknown) or repr(text)}; known are {', '.join(known)}.")
     tracks = tuple(dict.fromkeys(known[name] for name in names))
-    missing = [str(track) for track in tracks if track not in capabilities.tracks]
-    if missing:
-        raise EngineCannot(f"The {capabilities.name} engine has no {' and no '.join(missing)}.")
+    capabilities.require(verb, tracks, checkpoint)
     return tracks
 
 

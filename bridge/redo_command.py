@@ -1,4 +1,6 @@
-"""`stembridge redo FILE`: make a stem again from the recipe inside it and compare the two, bit for bit.
+"""`stembridge redo FILE`: make a stem again from the recipe inside it, and compare the two bit for bit.
+
+With `--commit` its take is made at final quality instead: the draft that was chosen, for good.
 
 It needs no daemon: the engine runs in a process of its own, as it does for jobs, and the new stem lies beside the old
 one's folder as a job of its own; nothing is overwritten.
@@ -13,14 +15,15 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bridge.broadcast_wave import read_recipe
 from bridge.config import Config
-from bridge.daemon import engine_supervisor
+from bridge.daemon import engine_capabilities, engine_spec, engine_supervisor
 from bridge.delivery import Delivery, deliver
-from bridge.redo import RedoPlan, compare, plan_redo
-from engine import registry
+from bridge.redo import RedoPlan, compare, plan_commit, plan_redo
+from engine.api import Capabilities
 from engine.render import library_versions
 from protocol import job as jobs
 from protocol.errors import EngineMissing
@@ -30,40 +33,54 @@ IDENTICAL, DIFFERENT = 0, 1
 
 def redo(config: Config, file: Path) -> int:
     """Redo `file`; 0 if the new audio is the same bit for bit, 1 if it differs. Raises `StembridgeError`."""
-    console = Console(stderr=not sys.stdout.isatty())
     stem = file.expanduser().absolute()
+    offer = _offer(read_recipe(stem).request.engine, config)
     plan = plan_redo(
         stem,
         config.data_dir / "cache",
-        versions=library_versions(),
-        engine_version=_engine_version(read_recipe(stem).engine, config),
+        versions=library_versions(offer.libraries if offer else ()),
+        engine_version=offer.version if offer else None,
+        checkpoints=offer.checkpoints if offer else {},
     )
-    for warning in plan.warnings:
-        console.print(f"[yellow]{warning}[/yellow]")
-    delivery = asyncio.run(_render(config, plan, console))
-    made = Path(delivery.takes[0].file)
+    made = _make(config, plan, "redo")
     same = compare(plan.original, made)
     print(f"{made}")
     print("identical: the same audio, bit for bit" if same else "different: the audio is not the same")
     return IDENTICAL if same else DIFFERENT
 
 
-def _engine_version(name: str, config: Config) -> str | None:
+def commit(config: Config, file: Path) -> int:
+    """Make the take of `file` at final quality; always 0. Raises `StembridgeError`."""
+    print(_make(config, plan_commit(file.expanduser().absolute(), config.data_dir / "cache"), "commit"))
+    return 0
+
+
+def _offer(name: str, config: Config) -> Capabilities | None:
     try:
-        return registry.capabilities(name, config.engine.plugins).version
+        return engine_capabilities(config, name)
     except EngineMissing:
         return None  # the run itself says what is missing
 
 
-async def _render(config: Config, plan: RedoPlan, console: Console) -> Delivery:
-    job = jobs.Job(id=f"redo-{jobs.new_job_id()}", request=plan.request, created=time.time())
+def _make(config: Config, plan: RedoPlan, what: str) -> Path:
+    """The new stem's file."""
+    console = Console(stderr=not sys.stdout.isatty())
+    for warning in plan.warnings:
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
+    delivery = asyncio.run(_render(config, plan, console, what))
+    return Path(delivery.takes[0].file)
+
+
+async def _render(config: Config, plan: RedoPlan, console: Console, what: str) -> Delivery:
+    job = jobs.Job(id=f"{what}-{jobs.new_job_id()}", request=plan.request, created=time.time())
     spool = config.data_dir / "redo-spool"
-    supervisor = engine_supervisor(config, spool)
+    supervisor = engine_supervisor(config, engine_spec(config, plan.request.engine), spool)
     try:
         with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as bars:
-            bar = bars.add_task(f"redo {plan.original.name}", total=1.0)
+            bar = bars.add_task(escape(f"{what} {plan.original.name}"), total=1.0)
             rendered = await supervisor.run(job, lambda step: bars.update(bar, completed=step.fraction))
-        return await asyncio.to_thread(deliver, job, rendered)
+        wanted = [take for take in rendered if (take.region, take.track) == (plan.region, plan.track)]
+        return await asyncio.to_thread(deliver, job, wanted)
     finally:
         await supervisor.stop()
         shutil.rmtree(spool / job.id, ignore_errors=True)

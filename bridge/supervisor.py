@@ -246,6 +246,7 @@ class EngineSupervisor:
         setup = wire.WorkerSetup(
             name=spec.name,
             target=spec.target,
+            options=dict(spec.options),
             cache_dir=str(self._cache_dir),
             frozen_after_s=2.0 * self._settings.heartbeat_s,
         )

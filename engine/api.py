@@ -10,11 +10,12 @@ Everything here counts *source frames*: frame 0 is the first sample of the sourc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from protocol.errors import EngineCannot
 from protocol.job import Progress
 from protocol.music import TempoMap
 from protocol.task import Task
@@ -29,8 +30,19 @@ if TYPE_CHECKING:
 ReportProgress = Callable[[Progress], None]
 """Called at every step of an engine; the watchdog counts on it."""
 
+REFERENCE_RATE = 48_000
+"""Hz: the sample rate of `GenerationRequest.reference`, whatever the project's."""
+
 IsCancelled = Callable[[], bool]
 """Asked at every step; when true the engine raises `protocol.errors.Cancelled` at once."""
+
+
+@dataclass(frozen=True)
+class CheckpointOffer:
+    """Weights that an engine can work with, the configured ones among them: what they can do, and who they are."""
+
+    verbs: frozenset[Verb]
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,25 @@ class Capabilities:
     tracks: frozenset[TrackClass] = frozenset()
     description: str = ""
     why_not: Mapping[Verb, str] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()
+    """Distributions, beside those of this package, on whose versions the audio depends; recipes record them."""
+    checkpoints: Mapping[str, CheckpointOffer] = field(default_factory=dict)
+    """By name, the weights that a task may ask for; `verbs` and `why_not` are those of the configured ones."""
+
+    def require(self, verb: Verb, tracks: Iterable[TrackClass] = (), checkpoint: str | None = None) -> None:
+        """Raise `EngineCannot`, with a sentence that says what can be done instead, for what is not offered."""
+        named = self.checkpoints.get(checkpoint or "")
+        verbs = self.verbs if named is None else named.verbs
+        if verb not in verbs:
+            who = f"The {self.name} engine" if named is None else f"The checkpoint {checkpoint}"
+            told = self.why_not.get(verb) if named is None else None
+            raise EngineCannot(told or f"{who} cannot {verb}; it offers {', '.join(sorted(verbs))}.")
+        unknown = sorted(set(tracks) - self.tracks) if verb.makes_stems else []
+        if unknown:
+            raise EngineCannot(
+                f"The {self.name} engine cannot make {', '.join(unknown)}; its tracks are "
+                f"{', '.join(sorted(self.tracks)) or 'none'}."
+            )
 
 
 class Source(Protocol):
@@ -95,6 +126,8 @@ class GenerationRequest:
     key: str | None
     tracks: tuple[TrackClass, ...] = ()
     source: Source | None = None
+    reference: Source | None = None
+    """Audio whose sound the result shall have, at `REFERENCE_RATE`; its time has nothing to do with the project's."""
     source_start_s: float = 0.0
     window: Window | None = None
     cache_dir: Path | None = None
@@ -114,7 +147,12 @@ class EngineTake:
     """What an engine made for one seed (and one track class).
 
     `audio` covers source frames ``start .. start + audio.shape[1]`` at the request's rate and must contain the region;
-    what it holds beyond the region (a lead and a tail) serves the crossfades. `notes` goes into the recipe.
+    what it holds beyond the region (a lead and a tail) serves the crossfades.
+
+    `notes` goes into the recipe; JSON only. Two of them mean something outside the engine: `checkpoint`, the name of
+    the weights that were used, which `redo` asks for again; `regions_together`, the indices of all regions of the job
+    that went into one pass (see `Engine`), and `tracks_together`, all tracks of the job, if a track alone would have
+    come out otherwise: `redo` asks for them together.
     """
 
     audio: Audio
@@ -122,10 +160,20 @@ class EngineTake:
     seed: int
     track: TrackClass | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    on_written: Callable[[Audio], None] | None = None
+    """Called once the take lies whole in its file, with exactly the samples that the file holds. If it fails, the job
+    does not."""
 
 
 class Engine(Protocol):
-    """An engine, living in a process of its own (engine/worker.py), used by one job at a time."""
+    """An engine, living in a process of its own (engine/worker.py), used by one job at a time.
+
+    Two more methods are optional. ``configure(options: Mapping[str, Any])`` is called once, before anything else, with
+    what the configuration says to this engine; it raises `StembridgeError` for what cannot be.
+    ``generate_regions(requests: Sequence[GenerationRequest], progress, cancelled) -> list[list[EngineTake]]`` is called
+    instead of `generate` for a job of several regions, and gives for each request what `generate` would. Takes that
+    would have come out otherwise alone note `regions_together`.
+    """
 
     def capabilities(self) -> Capabilities:
         """What it offers. Cheap: imports nothing heavy."""

@@ -34,7 +34,7 @@ _HASH_BLOCK = 1 << 20
 _TOO_FRESH_S = 2.0
 """FAT counts modification times in steps of 2 s: a younger file might change again without our seeing it."""
 
-_NAME = r"[0-9a-f]{64}_[\w-]+\.(f32|npz)"
+_NAME = r"[0-9a-f]{64}_[\w-]+\.(f32|npz|latents)"
 _OURS = re.compile(_NAME)
 _TEMPORARY = re.compile(_NAME + r"\..+\.tmp")
 _ABANDONED_S = 24 * 3600.0

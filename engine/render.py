@@ -2,8 +2,8 @@
 
 Promises: everything that can be refused is refused before the engine starts; every take has exactly
 ``round(end * rate) - round(start * rate)`` frames and depends on nothing but request, region and seed, so that one
-variation alone is bit for bit the one among four; progress never goes backwards; a cancelled job ends between any two
-steps with `Cancelled` and leaves no half-written file.
+variation alone is bit for bit the one among four (what an engine makes together it notes, see `engine.api`); progress
+never goes backwards; a cancelled job ends between any two steps with `Cancelled` and leaves no half-written file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -21,6 +22,7 @@ import numpy as np
 import soundfile
 
 from engine.api import (
+    REFERENCE_RATE,
     Capabilities,
     Engine,
     EngineTake,
@@ -30,9 +32,10 @@ from engine.api import (
     Source,
 )
 from engine.audio import open_source, write_wav
+from engine.measures.null import null_test
 from engine.splice import exact_region, splice
 from engine.window import check_region, context_frames, make_window, require_signal
-from protocol.errors import Cancelled, EngineCannot, EngineError, MissingContext
+from protocol.errors import Cancelled, EngineError, MissingContext
 from protocol.job import JobRequest, Progress, RenderedTake
 from protocol.task import StemFormat, seeds
 
@@ -69,11 +72,34 @@ def render(
     """
     offer = engine.capabilities()
     require_offer(request, offer)
-    phases = _Phases(progress, cancelled, len(request.regions))
+    together = len(request.regions) > 1 and hasattr(engine, "generate_regions")
+    phases = _Phases(progress, cancelled, 1 if together else len(request.regions))
     phases.reading(0.0)
     place = _place(request, cache_dir, phases)
-    job = _Job(request, offer, place, spool_dir, cache_dir)
+    job = _Job(request, offer, place, spool_dir, cache_dir, library_versions(offer.libraries))
     generations = [_generation(job, index) for index in range(len(request.regions))]
+    make = _made_together if together else _made_one_by_one
+    takes = make(job, generations, engine, phases, cancelled)
+    phases.report(1.0, 0.0, "finishing")
+    return _ranked(takes)
+
+
+def library_versions(libraries: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of what the audio depends on, for the recipe; imports none of it.
+
+    `libraries` are an engine's own (`Capabilities.libraries`); those that are not installed are left out.
+    """
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    for name in libraries:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"python": platform.python_version(), **versions, "libsndfile": soundfile.__libsndfile_version__}
+
+
+def _made_one_by_one(
+    job: _Job, generations: Sequence[GenerationRequest], engine: Engine, phases: _Phases, cancelled: IsCancelled
+) -> list[RenderedTake]:
+    """The takes of each region, written before the next region is begun."""
     takes: list[RenderedTake] = []
     for index, generation in enumerate(generations):
         phases.poll()
@@ -82,25 +108,41 @@ def render(
         for number, take in enumerate(made):
             phases.finishing(index, number / len(made))
             takes.append(_finished(job, index, generation, take))
-    phases.report(1.0, 0.0, "finishing")
-    return _ranked(takes)
+    return takes
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of what the audio depends on, for the recipe; imports none of it."""
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), **versions, "libsndfile": soundfile.__libsndfile_version__}
+def _made_together(
+    job: _Job, generations: Sequence[GenerationRequest], engine: Engine, phases: _Phases, cancelled: IsCancelled
+) -> list[RenderedTake]:
+    """The takes of all regions, from an engine that has `generate_regions`."""
+    phases.poll()
+    made = engine.generate_regions(generations, partial(phases.making, 0), cancelled)  # type: ignore[attr-defined]
+    if len(made) != len(generations):
+        raise EngineError(
+            f"The engine returned takes for {len(made)} regions where {len(generations)} were asked for. Ask again, "
+            "and please report it."
+        )
+    for of_region, generation in zip(made, generations, strict=True):
+        _require_takes(of_region, generation)
+    finished: list[RenderedTake] = []
+    count = sum(map(len, made))
+    for index, (of_region, generation) in enumerate(zip(made, generations, strict=True)):
+        for take in of_region:
+            phases.finishing(0, len(finished) / count)
+            finished.append(_finished(job, index, generation, take))
+    return finished
 
 
 # --- before any work --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Place:
-    """The source (None for `generate`) and the project frame, at `rate`, on which its frame 0 lies."""
+    """The source (None for `generate`) and the project frame, at `rate`, on which its frame 0 lies; the reference."""
 
     source: Source | None
     rate: int
     offset: int
     slack_frames: int
+    reference: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +152,7 @@ class _Job:
     place: _Place
     spool_dir: Path
     cache_dir: Path
+    versions: dict[str, str]
 
     @property
     def subtype(self) -> Subtype:
@@ -118,17 +161,7 @@ class _Job:
 
 def require_offer(request: JobRequest, offer: Capabilities) -> None:
     """Raise `EngineCannot` for what the engine does not offer, `MissingContext` if there is nothing to work on."""
-    if request.verb not in offer.verbs:
-        sentence = offer.why_not.get(request.verb) or (
-            f"The engine {offer.name} cannot {request.verb}; it offers {', '.join(sorted(offer.verbs))}."
-        )
-        raise EngineCannot(sentence)
-    unknown = sorted(set(request.tracks) - offer.tracks) if request.verb.makes_stems else []
-    if unknown:
-        raise EngineCannot(
-            f"The engine {offer.name} cannot make {', '.join(unknown)}; its tracks are "
-            f"{', '.join(sorted(offer.tracks)) or 'none'}."
-        )
+    offer.require(request.verb, request.tracks, request.task.checkpoint)
     if not request.regions:
         raise MissingContext(
             f"There is no region to {request.verb}. Select one in the DAW, or send /stembridge/region."
@@ -139,15 +172,18 @@ def require_offer(request: JobRequest, offer: Capabilities) -> None:
 
 def _place(request: JobRequest, cache_dir: Path, phases: _Phases) -> _Place:
     rate = request.project.sample_rate
+    reference = None
+    if request.reference is not None:
+        reference = open_source(Path(request.reference.file), REFERENCE_RATE, cache_dir, step=phases.reading_first)
     if request.source is None or not request.verb.needs_source:
-        return _Place(None, rate or DEFAULT_RATE, 0, 0)
+        return _Place(None, rate or DEFAULT_RATE, 0, 0, reference)
     source = open_source(Path(request.source.file), rate, cache_dir, step=phases.reading)
     position = request.source.start_s * source.rate
     offset = round(position)
     # Where the file's ends do not lie on the project's samples, a DAW that selects the whole item and we who place the
     # file round them apart, by one frame at most.
     exact = source.info.rate == source.rate and abs(position - offset) < _ON_A_SAMPLE
-    return _Place(source, source.rate, offset, 0 if exact else 1)
+    return _Place(source, source.rate, offset, 0 if exact else 1, reference)
 
 
 def _generation(job: _Job, index: int) -> GenerationRequest:
@@ -173,6 +209,7 @@ def _generation(job: _Job, index: int) -> GenerationRequest:
         key=request.key,
         tracks=request.tracks,
         source=place.source,
+        reference=place.reference,
         source_start_s=start_s,
         window=window,
         cache_dir=job.cache_dir,
@@ -208,10 +245,13 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         spliced_gain_db=gain_db,
         track=take.track,
     )
+    if generation.window is not None and generation.verb.joins_source:
+        measures["null"] = null_test(audio, generation.region, generation.window)
     variation = generation.seeds.index(take.seed) + 1
     track = f"_{take.track}" if take.track else ""
     file = job.spool_dir / f"region-{index + 1}_variation-{variation}{track}.wav"
     write_wav(file, audio, generation.rate, job.subtype)
+    _tell_written(take, file, audio, job.subtype)
     return RenderedTake(
         file=str(file),
         region=index,
@@ -225,11 +265,24 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         score=float(report.score(measures)),
         measures=measures,
         source_sha256=job.place.source.sha256 if job.place.source else None,
+        reference_sha256=job.place.reference.sha256 if job.place.reference else None,
         engine=job.offer.name,
         engine_version=job.offer.version,
         engine_notes={**take.notes, **notes},
-        versions=library_versions(),
+        versions=job.versions,
     )
+
+
+def _tell_written(take: EngineTake, file: Path, audio: Audio, subtype: Subtype) -> None:
+    """Tell the engine what the file holds: `audio` itself, or what became of it in 24 bits."""
+    if take.on_written is None:
+        return
+    try:
+        if subtype == "PCM_24":
+            audio = np.ascontiguousarray(soundfile.read(file, dtype="float32", always_2d=True)[0].T)
+        take.on_written(audio)
+    except Exception:
+        log.exception("the engine could not use what was written to %s", file.name)
 
 
 def _exact(take: EngineTake, generation: GenerationRequest, subtype: Subtype) -> tuple[Audio, float, dict[str, Any]]:
@@ -256,7 +309,8 @@ def _ranked(takes: list[RenderedTake]) -> list[RenderedTake]:
 # --- progress ---------------------------------------------------------------------------------------------------------
 class _Phases:
     """Maps the phases of a job onto one progress bar that only moves forward: reading 0 to 5 %, then an equal share for
-    each region, of which the engine has nine tenths and finishing the takes the last; asks for cancellation at each."""
+    each region (one share for all if they are made together), of which the engine has nine tenths and finishing the
+    takes the last; asks for cancellation at each."""
 
     def __init__(self, progress: ReportProgress, cancelled: IsCancelled, regions: int) -> None:
         self._progress, self._cancelled, self._regions = progress, cancelled, regions
@@ -270,6 +324,10 @@ class _Phases:
         self._reached = min(1.0, max(self._reached, fraction))
         told = {"fraction": self._reached, "seconds_left": seconds_left, "stage": stage}
         self._progress((step or Progress()).model_copy(update=told))  # a copy: an engine's step may say more
+
+    def reading_first(self, fraction: float) -> None:
+        """Reading what is read before the source."""
+        self.reading(fraction / 2.0)
 
     def reading(self, fraction: float) -> None:
         self.poll()

@@ -22,7 +22,6 @@ and are the same on every run.
              ``fits_transposed`` (semitones), ``tonal`` (share of the energy that is in notes), ``song_tonal``
 ``novelty``  ``original``, ``neighbour``: likeness to what was there and to the bars beside it (1: a copy), and
              ``song``: the likeness of these two to each other
-
 ``grid`` and ``key`` hold their subscore as ``lock``.
 """
 

@@ -6,7 +6,7 @@ standard output. Neither side trusts the other: a line that is too long or is no
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -45,6 +45,8 @@ class WorkerSetup(_Message):
     name: str
     target: str
     """``package.module:Class`` of the engine (engine/registry.py)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the configuration says to this engine."""
     cache_dir: str
     heartbeat_every_s: float = Field(default=1.0, gt=0.0)
     frozen_after_s: float = Field(default=60.0, gt=0.0)

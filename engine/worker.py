@@ -151,37 +151,36 @@ def main(argv: list[str]) -> int:
     inbox = Inbox(to_daemon)
     threading.Thread(target=inbox.read_forever, name="commands", daemon=True).start()
     try:
-        engine = registry.load(registry.EngineSpec(setup.name, setup.target))
+        engine = registry.load(registry.EngineSpec(setup.name, setup.target, setup.options))
         offer = engine.capabilities()
     except Exception as error:
-        _tell_failure(to_daemon, None, error)
+        to_daemon.say(_failure(None, error))
         return EXIT_NO_ENGINE
     to_daemon.say(wire.Hello(pid=os.getpid(), engine=setup.name, version=offer.version))
     while (command := inbox.next()) is not None:
         job = command.job if isinstance(command, wire.Run) else wire.PREPARATION
         to_daemon.say(wire.Started(job=job))
         with _heartbeat(to_daemon, job, setup):
-            _work(command, job, engine, Path(setup.cache_dir), inbox, to_daemon)
+            answer = _work(command, job, engine, Path(setup.cache_dir), inbox, to_daemon)
+        to_daemon.say(answer)  # after the last heartbeat: between jobs there is silence
     return 0
 
 
 def _work(
     command: wire.Prepare | wire.Run, job: str, engine: Engine, cache_dir: Path, inbox: Inbox, to_daemon: Wire
-) -> None:
-    """Do one thing and answer it, whatever happens."""
+) -> wire.Signal:
+    """Do one thing; the answer to it, whatever happens."""
     try:
         takes: list[RenderedTake] = []
         if isinstance(command, wire.Run):
             takes = _render(command, engine, cache_dir, inbox, to_daemon)
         else:
             engine.prepare()
-        done = _checked(wire.Done(job=job, takes=tuple(takes)))
+        return _checked(wire.Done(job=job, takes=tuple(takes)))
     except Cancelled:
-        to_daemon.say(wire.Stopped(job=job))
+        return wire.Stopped(job=job)
     except BaseException as error:
-        _tell_failure(to_daemon, job, error)
-    else:
-        to_daemon.say(done)
+        return _failure(job, error)
 
 
 def _checked(done: wire.Done) -> wire.Done:
@@ -252,12 +251,12 @@ def _heartbeat(to_daemon: Wire, job: str, setup: wire.WorkerSetup) -> Iterator[N
         faulthandler.cancel_dump_traceback_later()
 
 
-def _tell_failure(to_daemon: Wire, job: str | None, error: BaseException) -> None:
-    """Answer with an error for people; what only developers can read goes to the log."""
+def _failure(job: str | None, error: BaseException) -> wire.Failed:
+    """The error for people; what only developers can read goes to the log."""
     told = _for_people(error)
     if told is not error or error.__cause__ is not None:
         traceback.print_exception(error)
-    to_daemon.say(wire.Failed(job=job, code=told.code, sentence=told.sentence))
+    return wire.Failed(job=job, code=told.code, sentence=told.sentence)
 
 
 def _for_people(error: BaseException) -> StembridgeError:

@@ -117,6 +117,7 @@ _SESSION = (
     Address("session", "what is known", answer="one session/state per known field, then the ack"),
 )
 
+_REFERENCE = Arg("reference", _TEXT, "a file in an opened project whose sound the new music shall have")
 _ID = Arg("id", _TEXT, "an id of your choice; the same id sent again is the same job")
 _PRIORITY = Arg("priority", _INTEGER, "higher overtakes", NORMAL_PRIORITY, LIVE_PRIORITY)
 _LENGTH = (
@@ -138,8 +139,9 @@ _VERB_MEANING: Mapping[Verb, tuple[str, tuple[Arg, ...]]] = {
     Verb.GENERATE: ("new music from a prompt", ()),
 }
 
+_OF_EVERY_VERB = (_REFERENCE, _ID, _PRIORITY)
 _VERBS = tuple(
-    Address(verb, meaning, (), Tail.OPTIONS, (*options, _ID, _PRIORITY), settings=True, answer="the job's events")
+    Address(verb, meaning, (), Tail.OPTIONS, (*options, *_OF_EVERY_VERB), settings=True, answer="the job's events")
     for verb, (meaning, options) in _VERB_MEANING.items()
 )
 

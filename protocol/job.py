@@ -80,6 +80,8 @@ class JobRequest(_Record):
     key: str | None = None
     regions: tuple[Region, ...]
     tracks: tuple[TrackClass, ...] = ()
+    reference: SourceRef | None = None
+    """Audio whose sound the new music shall have; its place in the project means nothing."""
     seed_drawn: bool = False
     """True if the daemon drew the task's seed because nobody had asked for one."""
 
@@ -95,6 +97,7 @@ class Recipe(_Record):
     track: TrackClass | None = None
     sample_rate: int
     source_sha256: str | None = None
+    reference_sha256: str | None = None
     engine: str
     engine_version: str
     engine_notes: dict[str, Any] = Field(default_factory=dict)
@@ -121,6 +124,7 @@ class RenderedTake(_Record):
     rank: int = 1
     measures: dict[str, Any] = Field(default_factory=dict)
     source_sha256: str | None = None
+    reference_sha256: str | None = None
     engine: str
     engine_version: str
     engine_notes: dict[str, Any] = Field(default_factory=dict)

@@ -50,13 +50,14 @@ _TITLES = {
     ),
     "verbs": (
         "Verbs: what to make",
-        "Arguments are name-value pairs. Every setting (below) is an option as well, for this once; so is `id` (an id "
-        "of your choice; the same id sent again is the same job, and what has happened to it is told again) and "
-        "`priority` (0 to 10; higher overtakes).",
+        "Arguments are name-value pairs. Every setting (below) is an option as well, for this once; so are "
+        "`reference` (a file in an opened project whose sound the new music shall have), `id` (an id of your choice; "
+        "the same id sent again is the same job, and what has happened to it is told again) and `priority` (0 to 10; "
+        "higher overtakes).",
     ),
     "jobs": ("Jobs", ""),
 }
-_EVERY_VERB = ("id", "priority")
+_EVERY_VERB = ("reference", "id", "priority")
 
 _EXAMPLES = f"""## Examples
 ```

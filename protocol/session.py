@@ -14,6 +14,7 @@ How things that were told combine
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -228,5 +229,7 @@ def _text(value: object) -> str:
             return ", ".join(_text(item) for item in value)
         case bool():
             return str(int(value))
+        case Mapping():
+            return json.dumps(value, ensure_ascii=False)
         case _:
             return str(value)

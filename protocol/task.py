@@ -7,7 +7,7 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
 * `duration` may be anything above 0 s up to the model's 600 s, without steps: a part of a song is often shorter than
   the 30 s that HTTP asks for. It counts only where no region gives the length.
 * `positivePrompt` may be empty or absent: a repaint needs none. Verbs that do need one ask for it themselves.
-* `outputFormat` defaults to WAV.
+* `outputFormat` defaults to WAV; `steps` and `CFGScale` to the checkpoint's own, which the task writes as null.
 * `taskType` and `model` have defaults, and a `taskUUID` is drawn if none is given.
 * `settings.coverConditioningScale`, `repaintingStart` and `repaintingEnd` do not need `inputs.audio`: the session's
   source stands for it. A repaint's place is the session's region, not these two fields.
@@ -15,8 +15,10 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
   task holds the canonical form.
 * A number sent as a 32-bit float is a fader's place and goes to the nearest step (0.7323 is 0.73); so does a double
   that is the nearest 32-bit float to a step (0.699999988 is 0.7).
-* `engine`, `contextBars` and `stemFormat` exist: Stembridge's own fields, unknown to the specification and to HTTP.
-  `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.
+* `advancedFeatures.modularScheduler` may come as JSON text: OSC has no objects.
+* `engine`, `contextBars`, `stemFormat`, `quality` and `checkpoint` exist: Stembridge's own fields, unknown to the
+  specification and to HTTP.
+* `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.
 
 `SETTINGS` lists the short names by which a DAW sets fields over OSC.
 """
@@ -29,13 +31,16 @@ from protocol.task_model import (
     DeliveryMethod,
     GuidanceType,
     OutputType,
+    Quality,
     StemFormat,
     Task,
     TaskInputs,
     TaskSettings,
     draw_seed,
+    final,
     new_uuid,
     seeds,
+    with_checkpoint,
     with_seed,
 )
 from protocol.task_settings import SETTINGS, SettingSpec, parse_setting, task_from_settings
@@ -49,6 +54,7 @@ __all__ = [
     "GuidanceType",
     "OutputType",
     "Problem",
+    "Quality",
     "SettingSpec",
     "StemFormat",
     "Task",
@@ -56,10 +62,12 @@ __all__ = [
     "TaskProblems",
     "TaskSettings",
     "draw_seed",
+    "final",
     "new_uuid",
     "parse_setting",
     "seeds",
     "task_from_settings",
     "validate_task",
+    "with_checkpoint",
     "with_seed",
 ]

@@ -85,7 +85,7 @@ def validate_task(data: Mapping[str, object], door: Door, name_of: NameOf = str)
         try:
             clean[field] = _RULES[door][field].check(value, door)
         except Refused as refused:
-            problems.append(_refusal(field, value, door, refused.code, name_of))
+            problems.append(_refusal(field, value, door, refused, name_of))
     if door is Door.HTTP:
         problems.extend(_missing(given, name_of))
     problems.extend(_conflicts(_Facts(given, clean, door, name_of)))
@@ -150,12 +150,12 @@ def _unknown(fields: list[tuple[str, object]], door: Door) -> Iterator[Problem]:
         yield Problem("", None, "fields of the task", message, "unknown")
 
 
-def _refusal(field: str, value: object, door: Door, code: str, name_of: NameOf) -> Problem:
+def _refusal(field: str, value: object, door: Door, refused: Refused, name_of: NameOf) -> Problem:
     allowed = _RULES[door][field].allowed
-    size = f" ({len(value)} characters)" if code == "length" and isinstance(value, str) else ""
-    hint = " Leave the field out to not set it." if value is None else ""
+    size = f" ({len(value)} characters)" if refused.code == "length" and isinstance(value, str) else ""
+    hint = " Leave the field out to not set it." if value is None else refused.detail and f" {refused.detail}"
     message = f"{name_of(field)} is {shown(value)}{size}; it must be {allowed}.{hint}"
-    return Problem(field, value, allowed, message, code)
+    return Problem(field, value, allowed, message, refused.code)
 
 
 def _missing(given: Mapping[str, object], name_of: NameOf) -> Iterator[Problem]:

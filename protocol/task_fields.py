@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -26,9 +26,8 @@ from protocol.errors import BadArgument
 from protocol.float32 import Single, as_single
 from protocol.key import Key
 
-_SHOWN_CHARS, _SHOWN_DIGITS = 40, 20
+_SHOWN_CHARS, SHOWN_DIGITS = 40, 20
 _LONGEST_ADDRESS = 2048
-_DEEPEST, _LARGEST = 16, 1000
 
 
 class Door(StrEnum):
@@ -42,11 +41,12 @@ class Door(StrEnum):
 
 class Refused(ValueError):
     """A value breaks its field's rule; `code` is one of ``type``, ``range``, ``step``, ``length``, ``choice``,
-    ``format``."""
+    ``format``. `detail` is a sentence on where in the value the mistake is, if there is more to say."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"not allowed: {code}")
         self.code = code
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Whole(Rule):
         return f"a whole number from {self.low} to {self.high}{self.unit and ' ' + self.unit}"
 
     def check(self, value: object, _door: Door, /) -> int:
-        number = _number(value)
+        number = plain_number(value)
         if not self.low <= number <= self.high:
             raise Refused("range")
         if number != int(number):
@@ -121,7 +121,7 @@ class Number(Rule):
         return f"a number {span}{unit}{self.step and f' in steps of {self.step}'}"
 
     def check(self, value: object, door: Door, /) -> float:
-        number = _number(value)
+        number = plain_number(value)
         if not self.low <= number <= self.high or (self.above_low and number == self.low):
             raise Refused("range")
         is_fader = door is Door.DAW and isinstance(value, Single)
@@ -152,7 +152,7 @@ class Text(Rule):
         return f"text of {self.shortest} to {self.longest} characters{', or empty' if self.or_empty else ''}"
 
     def check(self, value: object, _door: Door, /) -> str:
-        text = _text(value)
+        text = plain_text(value)
         if not (self.shortest <= len(text) <= self.longest or (self.or_empty and not text)):
             raise Refused("length")
         return text
@@ -174,7 +174,7 @@ class Choice(Rule):
         return f"{self.noun and self.noun + ', '}one of {', '.join(map(str, self.values))}"
 
     def check(self, value: object, door: Door, /) -> str | int:
-        given = _text(value) if isinstance(self.values[0], str) else _number(value)
+        given = plain_text(value) if isinstance(self.values[0], str) else plain_number(value)
         for allowed in self.values:
             if given == allowed or (door is Door.DAW and str(given).lower() == str(allowed).lower()):
                 return allowed
@@ -208,7 +208,7 @@ class UuidV4(Rule):
         return "a UUID of version 4, such as 9f1c2b7e-3a54-4d0e-8b6f-0c2d4e5f6a7b"
 
     def check(self, value: object, _door: Door, /) -> str:
-        text = _text(value)
+        text = plain_text(value)
         parsed = _uuid(text)
         if parsed is None or parsed.version != 4:
             raise Refused("format")
@@ -228,7 +228,7 @@ class Address(Rule):
         return f"{'the UUID of a file or ' if self.or_uuid else ''}an http:// or https:// address"
 
     def check(self, value: object, _door: Door, /) -> str:
-        text = _text(value)
+        text = plain_text(value)
         if not _is_web_address(text) and not (self.or_uuid and _uuid(text)):
             raise Refused("format")
         return text
@@ -245,10 +245,27 @@ class Name(Rule):
         return "a name of 1 to 32 letters, digits, '-' or '_'"
 
     def check(self, value: object, _door: Door, /) -> str:
-        text = _text(value)
+        text = plain_text(value)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", text):
             raise Refused("format")
         return text.lower()
+
+
+@dataclass(frozen=True)
+class FileName(Rule):
+    """The name of a thing on disk, without its folder: it can be no path, nor lead up one; kept as given."""
+
+    kind = "text"
+
+    @property
+    def allowed(self) -> str:
+        return "a name of 1 to 64 letters, digits, '.', '-' or '_', beginning with a letter or digit (not a path)"
+
+    def check(self, value: object, _door: Door, /) -> str:
+        text = plain_text(value)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+            raise Refused("format")
+        return text
 
 
 @dataclass(frozen=True)
@@ -262,7 +279,7 @@ class KeyScale(Rule):
         return "a key such as C major, F# minor or Bb major"
 
     def check(self, value: object, door: Door, /) -> str:
-        text = _text(value)
+        text = plain_text(value)
         if door is Door.HTTP and not re.fullmatch(r"[A-G][#b♯♭]? (major|minor)", text):
             raise Refused("format")
         try:
@@ -287,23 +304,6 @@ class Group(Rule):
         return value
 
 
-@dataclass(frozen=True)
-class JsonObject(Rule):
-    """Any JSON object, within bounds that keep it harmless: so many levels, so many values, finite numbers."""
-
-    kind = "object"
-
-    @property
-    def allowed(self) -> str:
-        return f"a JSON object of at most {_DEEPEST} levels and {_LARGEST} values, with finite numbers"
-
-    def check(self, value: object, _door: Door, /) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise Refused("type")
-        copy, _ = _json(value, _DEEPEST, _LARGEST)
-        return dict(copy)
-
-
 def shown(value: object) -> str:
     """A value as errors show it: short whatever was sent, quoted if it is text, never its whole contents."""
     if isinstance(value, str):
@@ -311,8 +311,8 @@ def shown(value: object) -> str:
         return '"' + "".join(char if char.isprintable() else "?" for char in cut) + '"'
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int) and abs(value) >= 10**_SHOWN_DIGITS:
-        return f"a number of more than {_SHOWN_DIGITS} digits"
+    if isinstance(value, int) and abs(value) >= 10**SHOWN_DIGITS:
+        return f"a number of more than {SHOWN_DIGITS} digits"
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, Mapping):
@@ -320,7 +320,8 @@ def shown(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
 
 
-def _number(value: object) -> int | float:
+def plain_number(value: object) -> int | float:
+    """A finite number, as it is; raises `Refused`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused("type")
     if isinstance(value, float) and not math.isfinite(value):
@@ -328,7 +329,8 @@ def _number(value: object) -> int | float:
     return value
 
 
-def _text(value: object) -> str:
+def plain_text(value: object) -> str:
+    """Text that can be written as UTF-8; raises `Refused`."""
     if not isinstance(value, str):
         raise Refused("type")
     try:
@@ -352,37 +354,3 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # unbalanced brackets, a port that is no number
         return False
-
-
-def _json(value: object, levels: int, room: int) -> tuple[Any, int]:
-    """A plain copy of a JSON value and how many more values there is room for; raises `Refused`."""
-    room -= 1
-    if room < 0:
-        raise Refused("length")
-    if value is None or isinstance(value, bool):
-        return value, room
-    if isinstance(value, str):
-        return _text(value), room
-    if isinstance(value, int | float):
-        if isinstance(value, int) and abs(value) >= 10**_SHOWN_DIGITS:
-            raise Refused("range")
-        return _number(value), room
-    if not isinstance(value, Mapping | Sequence) or isinstance(value, bytes | bytearray | memoryview):
-        raise Refused("type")
-    if levels <= 0:
-        raise Refused("length")
-    return _json_container(value, levels - 1, room)
-
-
-def _json_container(value: Mapping[Any, object] | Sequence[object], levels: int, room: int) -> tuple[Any, int]:
-    if not isinstance(value, Mapping):
-        items = []
-        for item in value:
-            copy, room = _json(item, levels, room)
-            items.append(copy)
-        return items, room
-    members = {}
-    for name, item in value.items():
-        copy, room = _json(item, levels, room)
-        members[_text(name)] = copy
-    return members, room

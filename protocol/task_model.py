@@ -27,8 +27,8 @@ from protocol.task_fields import (
     Address,
     Choice,
     Door,
+    FileName,
     Flag,
-    JsonObject,
     KeyScale,
     Name,
     Number,
@@ -39,6 +39,7 @@ from protocol.task_fields import (
     Whole,
     shown,
 )
+from protocol.task_json import JsonObject
 
 TASK_TYPE = "audioInference"
 MODEL = "runware:ace-step@v1.5-xl-base"
@@ -75,6 +76,13 @@ class StemFormat(StrEnum):
 
     WAV = "wav"
     WAV24 = "wav24"
+
+
+class Quality(StrEnum):
+    """How good a take must be: `draft` may use a faster checkpoint, to choose among ideas."""
+
+    FINAL = "final"
+    DRAFT = "draft"
 
 
 def new_uuid() -> str:
@@ -121,7 +129,7 @@ class TaskSettings(_Part):
 
 
 class AdvancedFeatures(_Part):
-    """`modular_scheduler`: manual configuration of the diffusion process (sampler, modifiers), passed on as it is."""
+    """`modular_scheduler`: manual configuration of the diffusion (sampler, modifiers), which the engine judges."""
 
     modular_scheduler: Annotated[dict[str, Any] | None, JsonObject()] = None
 
@@ -129,9 +137,10 @@ class AdvancedFeatures(_Part):
 class Task(_Part):
     """What is asked of an engine, apart from where: see the module, and shared field by field with every front door.
 
-    `duration` is in seconds and counts where no region gives the length. `seed` is None until one is drawn. `engine`,
-    `context_bars` (bars of surroundings an engine listens to) and `stem_format` are Stembridge's own and exist at the
-    DAW's doors only.
+    `duration` is in seconds and counts where no region gives the length. `seed` is None until one is drawn; `steps` and
+    `cfg_scale` are None where the checkpoint's own count. `engine`, `context_bars` (bars of surroundings an engine
+    listens to), `stem_format`, `quality` and `checkpoint` (the name of model weights; None: the daemon's, or what
+    `quality` chooses) are Stembridge's own and exist at the DAW's doors only.
     """
 
     task_type: Annotated[str, Choice((TASK_TYPE,))] = TASK_TYPE
@@ -151,21 +160,25 @@ class Task(_Part):
     negative_prompt: Annotated[str | None, Text(2, 3000)] = None
     duration: Annotated[float, Number(0, 600, unit="seconds", above_low=True)] = 60.0
     seed: Annotated[int | None, Whole(0, SEEDS - 1)] = None
-    steps: Annotated[int, Whole(1, 300)] = 100
-    cfg_scale: Annotated[float, Number(1, 30, "0.01")] = Field(default=10.0, alias="CFGScale")
+    steps: Annotated[int | None, Whole(1, 300)] = None
+    cfg_scale: Annotated[float | None, Number(1, 30, "0.01")] = Field(default=None, alias="CFGScale")
     strength: Annotated[float, Number(0, 1, "0.01")] = 0.5
     settings: TaskSettings = TaskSettings()
     advanced_features: AdvancedFeatures = AdvancedFeatures()
     engine: Annotated[str | None, Name()] = None
     context_bars: Annotated[float | None, Number(0, 64)] = None
     stem_format: Annotated[StemFormat, Choice(tuple(StemFormat))] = StemFormat.WAV
+    quality: Annotated[Quality, Choice(tuple(Quality))] = Quality.FINAL
+    checkpoint: Annotated[str | None, FileName()] = None
 
 
-OWN_FIELDS = frozenset({"engine", "contextBars", "stemFormat"})
+OWN_FIELDS = frozenset({"engine", "contextBars", "stemFormat", "quality", "checkpoint"})
 """Fields that the specification does not know; the HTTP door refuses them."""
 
 HTTP_REQUIRED = ("taskType", "taskUUID", "model", "positivePrompt")
-HTTP_DEFAULTS: Mapping[str, object] = MappingProxyType({"outputFormat": OutputFormat.MP3})
+HTTP_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {"outputFormat": OutputFormat.MP3, "steps": 100, "CFGScale": 10.0}
+)
 _HTTP_RULES: Mapping[str, Rule] = {
     "positivePrompt": Text(2, 3000),
     "duration": Number(30, 300, "0.1", "seconds"),
@@ -222,6 +235,20 @@ def with_seed(task: Task, seed: int) -> Task:
         return task.model_copy(update={"seed": rule.check(seed, Door.DAW)})
     except Refused as error:
         raise BadArgument(f"The seed is {shown(seed)}; it must be {rule.allowed}.") from error
+
+
+def with_checkpoint(task: Task, name: str) -> Task:
+    """The same task on another checkpoint; raises `BadArgument` if that can be no checkpoint's name."""
+    rule = FIELDS[Door.DAW]["checkpoint"]
+    try:
+        return task.model_copy(update={"checkpoint": rule.check(name, Door.DAW)})
+    except Refused as error:
+        raise BadArgument(f"The checkpoint is {shown(name)}; it must be {rule.allowed}.") from error
+
+
+def final(task: Task) -> Task:
+    """The task for the take that is kept: at final quality, on the checkpoint the daemon is configured for."""
+    return task.model_copy(update={"quality": Quality.FINAL, "checkpoint": None})
 
 
 def seeds(task: Task) -> tuple[int, ...]:

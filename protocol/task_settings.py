@@ -34,7 +34,7 @@ class SettingSpec:
 
     @property
     def type(self) -> str:
-        """``text``, ``number``, ``whole number`` or ``choice``."""
+        """``text``, ``number``, ``whole number``, ``choice`` or ``object`` (as JSON text)."""
         return self.rule.kind
 
     @property
@@ -56,8 +56,8 @@ _TABLE = (
     SettingSpec("seed", "seed", "the same seed gives the same audio; unset: drawn for every job"),
     SettingSpec("variations", "numberResults", "how many takes, each with its own seed"),
     SettingSpec("strength", "strength", "how closely to keep to the source: 0 free, 1 close"),
-    SettingSpec("steps", "steps", "denoising steps: more is slower and finer"),
-    SettingSpec("guidance", "CFGScale", "how strictly to follow the prompt; 1 is off"),
+    SettingSpec("steps", "steps", "denoising steps: more is slower and finer; unset: the checkpoint's own"),
+    SettingSpec("guidance", "CFGScale", "how strictly to follow the prompt; 1 is off; unset: the checkpoint's own"),
     SettingSpec("guidance_type", "settings.guidanceType", "adaptive projected or classifier-free guidance"),
     SettingSpec("cfg_start", "settings.cfgIntervalStart", "where in the diffusion guidance begins"),
     SettingSpec("cfg_end", "settings.cfgIntervalEnd", "where in the diffusion guidance ends"),
@@ -66,6 +66,9 @@ _TABLE = (
     SettingSpec("duration", "duration", "length of a generation where no region gives it"),
     SettingSpec("context_bars", "contextBars", "bars around the region that the engine listens to; unset: its choice"),
     SettingSpec("engine", "engine", "the engine to use; unset: the daemon's"),
+    SettingSpec("quality", "quality", "draft: quicker and coarser; `redo --commit` makes the final take"),
+    SettingSpec("checkpoint", "checkpoint", "the model's weights, by name; unset: the daemon's"),
+    SettingSpec("scheduler", "advancedFeatures.modularScheduler", "the diffusion (solver, shift, ...), as JSON text"),
     SettingSpec("format", "stemFormat", "sample format of stems: wav is 32-bit float, wav24 24-bit"),
 )
 
@@ -83,7 +86,8 @@ def parse_setting(name: str, value: object) -> Any:
     try:
         return spec.rule.check(value, Door.DAW)
     except Refused as error:
-        raise BadArgument(f"{name} is {shown(value)}; it must be {spec.allowed}.") from error
+        detail = error.detail and f" {error.detail}"
+        raise BadArgument(f"{name} is {shown(value)}; it must be {spec.allowed}.{detail}") from error
 
 
 def task_from_settings(settings: Mapping[str, object]) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:
         ("[osc]\nport = 70000\n", "70000"),
         ("[osc]\nport = 'x'\n", "osc.port"),
         ("[engine]\nstall_s = -1\n", "engine.stall_s"),
+        ("[acestep]\ndevice = 'gpu'\n", "acestep.device = 'gpu'.*mps or cpu"),
+        ("[acestep]\ncompile = true\n", "acestep.compile"),
+        ("[acestep]\nmemory = 'fp4'\n", "acestep.memory"),
+        ("[acestep]\nitems_per_pass = 5\n", "acestep.items_per_pass"),
+        ("[acestep]\ncheckpoint = ''\n", "acestep.checkpoint"),
+        ("[acestep]\nlora = [{ scale = 1.0 }]\n", r"acestep\.lora\.0\.path"),
+        ("[acestep]\nlora = [{ path = 'a', scale = nan }]\n", r"acestep\.lora\.0\.scale"),
+        ("[acestep]\ncheckpont = 'xl-sft'\n", "did you mean acestep.checkpoint"),
         ("[discovery]\ninterfaces = 'eth0'\n", "discovery.interfaces"),
         ("[osc\n", "TOML"),
     ],
@@ -55,3 +64,29 @@ def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
 def test_the_data_folder_can_be_moved(tmp_path: Path) -> None:
     loaded = config.load(write(tmp_path, ""), {"folders.data_dir": tmp_path / "data"})
     assert loaded.data_dir == tmp_path / "data"
+
+
+def test_what_the_engine_is_told_is_plain_json_with_the_home_folder_spelt_out(tmp_path: Path) -> None:
+    assert config.load(write(tmp_path, "")).engine_options == {
+        "acestep": {
+            "checkpoint": "xl-base",
+            "models_dir": None,
+            "device": "auto",
+            "memory": "auto",
+            "compile": "auto",
+            "items_per_pass": 1,
+            "lora": [],
+        }
+    }
+    text = (
+        "[acestep]\ncheckpoint = '~/my model'\nmodels_dir = '~/models'\ndevice = 'cuda:1'\n"
+        "lora = [{ path = '~/a.safetensors', scale = 0.5 }, { path = '/b' }]\n"
+    )
+    told = config.load(write(tmp_path, text)).engine_options["acestep"]
+    home = Path.home()
+    assert (told["checkpoint"], told["models_dir"]) == (str(home / "my model"), str(home / "models"))
+    assert told["lora"] == [
+        {"path": str(home / "a.safetensors"), "scale": 0.5},
+        {"path": str(Path("/b")), "scale": 1.0},
+    ]
+    assert json.loads(json.dumps(told)) == told

@@ -123,6 +123,20 @@ def test_an_unknown_engine_fails_with_a_sentence(tmp_path: Path):
     assert "tape" in check.detail
 
 
+@pytest.mark.parametrize(("engine", "status"), [("auto", "warn"), ("sketch", "warn"), ("acestep", "fail")])
+def test_what_acestep_lacks_is_a_failure_only_where_it_was_asked_for(tmp_path: Path, engine: str, status: str):
+    check = doctor.check_acestep(config(tmp_path, **{"engine.name": engine, "acestep.models_dir": tmp_path}))
+    assert check.status == status
+    assert "stembridge models pull xl-base" in check.detail
+    assert "sketch" in check.advice
+
+
+def test_an_acestep_that_can_run_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engine.availability.why_not", lambda name, options: None)
+    check = doctor.check_acestep(config(tmp_path, **{"acestep.checkpoint": "xl-sft"}))
+    assert (check.status, check.detail) == ("ok", "checkpoint xl-sft, device auto: all there")
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no-such-package"))
     check = doctor.check_packages()

@@ -104,6 +104,21 @@ def test_a_seed_that_nobody_chose_is_drawn_and_does_not_make_it_another_request(
     assert not same_request(ask(Verb.REPAINT, told, seed=4), ask(Verb.REPAINT, told, seed=5))
 
 
+def test_a_reference_is_probed_at_once_and_becomes_part_of_the_request() -> None:
+    probed: list[Path] = []
+
+    def noting(path: Path) -> AudioInfo:
+        probed.append(path)
+        return probe(path)
+
+    told, reference = session(regions=(Region(20, 24),)), SourceRef(file="/song/voice.wav")
+    made = make_request(Verb.REPAINT, {}, told, EVERYTHING, noting, reference)
+    assert made.reference == reference
+    assert Path("/song/voice.wav") in probed
+    assert JobRequest.model_validate_json(made.model_dump_json()) == made
+    assert not same_request(made, ask(Verb.REPAINT, told))
+
+
 @pytest.mark.parametrize(
     ("verb", "told", "options", "error", "says"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,17 @@ import soundfile
 from bridge.broadcast_wave import read_recipe
 from bridge.delivery import deliver
 from bridge.project import open_project
-from bridge.redo import compare, plan_redo
+from bridge.redo import compare, plan_commit, plan_redo
 from protocol.errors import SourceChanged, SourceMissing, SourceUnreadable
+from protocol.job import SourceRef
 from protocol.music import Region
-from protocol.task import seeds
+from protocol.task import Quality, seeds
 from protocol.vocabulary import TrackClass, Verb
 from tests.support.deliveries import RATE, make_job, render
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -35,13 +41,26 @@ def song(tmp_path: Path) -> Path:
     return path
 
 
-def deliver_stems(song: Path, spool: Path, **options: object) -> list[Path]:
+def deliver_stems(
+    song: Path,
+    spool: Path,
+    *,
+    task: Mapping[str, object] | None = None,
+    reference: Path | None = None,
+    notes: Mapping[str, object] | None = None,
+    **options: object,
+) -> list[Path]:
     """Stems of a job on `song`, whose project keeps its media in ``Media``, by number."""
     folder = song.parents[1]
     project = open_project(str(folder), None).model_copy(update={"media_folder": str(folder / "Media")})
     job = make_job(project, source=song, **options)
-    sha256 = hashlib.sha256(song.read_bytes()).hexdigest()
-    takes = deliver(job, render(job, spool, source_sha256=sha256)).takes
+    asked = {"task": job.request.task.model_copy(update=dict(task or {}))}
+    if reference is not None:
+        asked["reference"] = SourceRef(file=str(reference))
+    job = job.model_copy(update={"request": job.request.model_copy(update=asked)})
+    made = {"engine_notes": dict(notes or {}), "reference_sha256": reference and sha256(reference)}
+    rendered = [take.model_copy(update=made) for take in render(job, spool, source_sha256=sha256(song))]
+    takes = deliver(job, rendered).takes
     return [Path(take.file) for take in sorted(takes, key=lambda take: take.number)]
 
 
@@ -133,6 +152,85 @@ def test_a_recipe_that_names_no_region_of_its_job_is_refused(song: Path, cache: 
     stem.write_bytes(damaged)
     with pytest.raises(SourceUnreadable, match="region 9"):
         plan_redo(stem, cache)
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+def test_the_same_checkpoint_is_asked_for_whatever_is_configured_now(song: Path, cache: Path, tmp_path: Path) -> None:
+    notes = {"checkpoint": "xl-turbo"}
+    stem = deliver_stems(song, tmp_path / "spool", task={"quality": Quality.DRAFT}, notes=notes)[0]
+    plan = plan_redo(stem, cache)
+    assert (plan.request.task.checkpoint, plan.request.task.quality) == ("xl-turbo", "draft")
+    assert plan.warnings == ()
+    assert plan_redo(deliver_stems(song, tmp_path / "other", job_id="other")[0], cache).request.task.checkpoint is None
+
+
+def test_a_recipe_cannot_name_a_path_as_its_checkpoint(song: Path, cache: Path, tmp_path: Path) -> None:
+    stem = deliver_stems(song, tmp_path / "spool", notes={"checkpoint": "../../models/mine"})[0]
+    plan = plan_redo(stem, cache)
+    assert plan.request.task.checkpoint is None
+    assert "not a path" in plan.warnings[0]
+    assert "configured one is used instead" in plan.warnings[0]
+
+
+def test_a_commit_is_the_same_take_at_final_quality_on_the_configured_checkpoint(
+    song: Path, cache: Path, tmp_path: Path
+) -> None:
+    task = {"quality": Quality.DRAFT, "checkpoint": "xl-turbo", "steps": 30, "strength": 0.7}
+    stem = deliver_stems(song, tmp_path / "spool", task=task, notes={"checkpoint": "xl-turbo"}, seed=41)[1]
+    plan, again = plan_commit(stem, cache), plan_redo(stem, cache)
+    asked = plan.request.task
+    assert (asked.quality, asked.checkpoint) == ("final", None)
+    assert (asked.steps, asked.cfg_scale, asked.strength) == (30, None, 0.7)
+    assert seeds(asked) == (42,)
+    assert plan.request.model_copy(update={"task": again.request.task}) == again.request
+    assert plan.warnings == ()
+
+
+# --- regions that were made together ----------------------------------------------------------------------------------
+REGIONS = [Region(1.0, 1.5), Region(2.0, 2.5), Region(4.0, 4.5), Region(8.0, 8.5)]
+
+
+def test_regions_made_in_one_pass_are_asked_for_together(song: Path, cache: Path, tmp_path: Path) -> None:
+    stems = deliver_stems(song, tmp_path / "spool", regions=REGIONS, variations=1, notes={"regions_together": [1, 2]})
+    for stem, region in zip(stems[1:3], (0, 1), strict=True):
+        plan = plan_redo(stem, cache)
+        assert plan.request.regions == (REGIONS[1], REGIONS[2])
+        assert plan.request.regions[plan.region] == REGIONS[plan.recipe.region]
+        assert plan.region == region
+
+
+@pytest.mark.parametrize("noted", [[0, 4], [-1], [0, "1"], "all", [[0]], {"a": 0}])
+def test_regions_together_that_cannot_be_are_a_damaged_recipe(
+    song: Path, cache: Path, tmp_path: Path, noted: object
+) -> None:
+    stem = deliver_stems(song, tmp_path / "spool", regions=REGIONS, notes={"regions_together": noted})[0]
+    with pytest.raises(SourceUnreadable, match="damaged"):
+        plan_redo(stem, cache)
+
+
+# --- the reference ----------------------------------------------------------------------------------------------------
+def test_the_reference_is_found_where_it_moved_with_the_project(song: Path, cache: Path, tmp_path: Path) -> None:
+    voice = song.parent / "voice.wav"
+    voice.write_bytes(b"a voice")
+    stem = deliver_stems(song, tmp_path / "spool", reference=voice)[0]
+    old, new = song.parents[1], tmp_path.resolve() / "Renamed"
+    old.rename(new)
+    plan = plan_redo(new / stem.relative_to(old), cache)
+    assert plan.request.reference == SourceRef(file=str(new / "bounces" / "voice.wav"))
+    assert plan.request.source is not None
+    assert plan.request.source.file == str(new / "bounces" / "the song.wav")
+
+
+def test_a_changed_or_missing_reference_is_refused(song: Path, cache: Path, tmp_path: Path) -> None:
+    voice = song.parent / "voice.wav"
+    voice.write_bytes(b"a voice")
+    stem = deliver_stems(song, tmp_path / "spool", reference=voice)[0]
+    voice.write_bytes(b"another voice")
+    with pytest.raises(SourceChanged, match=r"The reference .*voice\.wav is no longer"):
+        plan_redo(stem, cache)
+    voice.unlink()
+    with pytest.raises(SourceMissing, match="The reference of"):
+        plan_commit(stem, cache)
 
 
 def test_comparing_looks_at_every_sample_and_at_nothing_else(song: Path, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import gc
+import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -73,11 +75,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def supervised(folder: Path, engine: str, **settings: float) -> AsyncIterator[Bench]:
+async def supervised(
+    folder: Path, engine: str, options: Mapping[str, Any] | None = None, **settings: float
+) -> AsyncIterator[Bench]:
     """A bench; afterwards no process and no transport may be left."""
     before = set(psutil.Process().children(recursive=True))
     supervisor = EngineSupervisor(
-        spec(engine),
+        replace(spec(engine), options=options or {}),
         cache_dir=folder / "cache",
         spool_dir=folder / "spool",
         log_file=folder / "logs" / "engine.log",
@@ -116,6 +120,13 @@ async def gone(pid: int) -> None:
 
 
 # --- what goes well ---------------------------------------------------------------------------------------------------
+async def test_the_options_of_an_engine_reach_it_in_its_process(tmp_path):
+    options = {"device": "cuda:1", "models_dir": None, "lora": [{"path": "ü", "scale": 0.5}]}
+    async with supervised(tmp_path, "Configured", options=options) as bench:
+        await bench.run(job(prompt=str(tmp_path / "told.json")))
+    assert json.loads((tmp_path / "told.json").read_text()) == options
+
+
 async def test_a_job_is_rendered_into_its_own_spool_folder_with_progress(tmp_path):
     async with supervised(tmp_path, "Obedient") as bench:
         assert bench.supervisor.state is RunnerState.ABSENT

@@ -3,9 +3,8 @@ import sys
 
 import pytest
 
-from engine import registry
 from engine.registry import EngineSpec, capabilities, load, names, resolve
-from protocol.errors import BadArgument, EngineError, EngineMissing
+from protocol.errors import BadArgument, EngineError, EngineMissing, NoMaterial
 
 PLUGIN = {"mine": "tests.support.engines:Obedient"}
 
@@ -14,30 +13,15 @@ def test_sketch_is_known_by_name():
     assert resolve("sketch") == EngineSpec("sketch", "engine.sketch:SketchEngine")
 
 
-def test_auto_takes_the_best_engine_that_is_there():
-    assert resolve("auto") == resolve("sketch")
-
-
-def test_auto_takes_acestep_once_it_is_there(monkeypatch):
-    monkeypatch.setattr(registry, "BUILT_IN", {**registry.BUILT_IN, "acestep": "somewhere:Else"})
-    monkeypatch.setattr(registry, "LATER", {})
-    assert resolve("auto").name == "acestep"
-
-
-def test_acestep_is_known_but_says_that_it_comes_later_and_what_to_use():
-    with pytest.raises(EngineMissing, match=r"later version.*'sketch'"):
-        resolve("acestep")
-
-
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(EngineMissing, match=r"no engine 'skech'.*auto, sketch, mine"):
+    with pytest.raises(EngineMissing, match=r"no engine 'skech'.*auto, sketch, acestep, mine"):
         resolve("skech", PLUGIN)
 
 
 def test_a_plugin_is_found_and_made():
     spec = resolve("mine", PLUGIN)
     assert load(spec).capabilities().version == "1"
-    assert names(PLUGIN) == ("auto", "sketch", "mine")
+    assert names(PLUGIN) == ("auto", "sketch", "acestep", "mine")
 
 
 def test_a_plugins_capabilities_carry_the_name_it_was_configured_with():
@@ -65,6 +49,18 @@ def test_an_engine_that_cannot_be_imported_is_missing(target):
 def test_an_engine_that_cannot_be_made_says_why():
     with pytest.raises(EngineError, match="no such device"):
         load(EngineSpec("mine", "tests.support.engines:Unmakeable"))
+
+
+def test_an_engine_gets_the_options_that_the_configuration_has_for_its_name():
+    spec = resolve("mine", {"mine": "tests.support.engines:Configured"}, {"mine": {"a": 1}, "acestep": {"b": 2}})
+    assert spec.options == {"a": 1}
+    assert load(spec).options == {"a": 1}
+    assert load(resolve("mine", {"mine": "tests.support.engines:Configured"})).options == {}
+
+
+def test_an_engine_that_refuses_its_options_says_it_in_its_own_words():
+    with pytest.raises(NoMaterial, match=r"^No tape of colour 'blue'\.$"):
+        load(EngineSpec("mine", "tests.support.engines:Configured", {"colour": "blue"}))
 
 
 def test_the_capabilities_of_sketch_need_no_heavy_import():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import soundfile
 
 from engine.audio import content_hash, write_wav
-from engine.render import _ranked, render
+from engine.render import _ranked, library_versions, render
 from engine.wire import LongStep
 from protocol.errors import (
     Cancelled,
@@ -30,7 +31,7 @@ from protocol.job import JobRequest, Progress, ProjectRef, RenderedTake, SourceR
 from protocol.music import Region, TempoMap
 from protocol.task import Task
 from protocol.vocabulary import TrackClass, Verb
-from tests.support.audio import NoiseEngine, noise, save, tones
+from tests.support.audio import ChoirEngine, NoiseEngine, noise, save, tones
 
 RATE = 48_000
 
@@ -40,7 +41,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.engine = NoiseEngine()
+        self.engine: Any = NoiseEngine()
         self.progress: list[Progress] = []
         self.cancelled: Callable[[], bool] = lambda: False
         self.source: SourceRef | None = None
@@ -278,6 +279,113 @@ def test_what_an_engine_tells_the_watchdog_reaches_it(desk: Desk) -> None:
     assert step.fraction == pytest.approx(0.05 + 0.085)
 
 
+def test_versions_of_the_engines_own_libraries_go_into_the_recipe(desk: Desk) -> None:
+    class Heavy(NoiseEngine):
+        def capabilities(self):  # type: ignore[no-untyped-def]
+            return replace(super().capabilities(), libraries=("pytest", "no-such-library"))
+
+    desk.engine = Heavy()
+    versions = desk.repaint(2.0, 3.0).versions
+    assert versions["pytest"] == pytest.__version__
+    assert versions == library_versions(("pytest", "no-such-library"))
+    assert set(versions) - set(library_versions()) == {"pytest"}
+
+
+@pytest.mark.parametrize("stem_format", ["wav", "wav24"])
+def test_an_engine_that_wants_to_know_hears_exactly_what_the_file_holds(desk: Desk, stem_format: str) -> None:
+    heard: list[Any] = []
+
+    class Curious(NoiseEngine):
+        def generate(self, request, progress, cancelled):  # type: ignore[no-untyped-def]
+            takes = super().generate(request, progress, cancelled)
+            return [replace(take, on_written=heard.append) for take in takes]
+
+    desk.engine = Curious()
+    takes = desk.render(desk.request(Verb.REPAINT, (2.0, 3.0), number_results=2, stem_format=stem_format))
+    assert [audio.tobytes() for audio in heard] == [read(take).tobytes() for take in takes]
+    assert {(audio.dtype, audio.shape) for audio in heard} == {(np.dtype(np.float32), (2, RATE))}
+
+
+def test_an_engine_that_fails_to_use_what_was_written_costs_nothing_but_a_line_in_the_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(audio: Any) -> None:
+        raise ZeroDivisionError
+
+    class Clumsy(NoiseEngine):
+        def generate(self, request, progress, cancelled):  # type: ignore[no-untyped-def]
+            return [replace(take, on_written=fail) for take in super().generate(request, progress, cancelled)]
+
+    desk.engine = Clumsy()
+    take = desk.repaint(2.0, 3.0)
+    project_frames(take, 2.0, 3.0)
+    assert "could not use what was written to region-1_variation-1.wav" in caplog.text
+
+
+# --- several regions at once, and a reference ------------------------------------------------------------------------
+SPANS = [(1.0, 1.5), (2.5, 3.0), (4.0, 5.0)]
+
+
+def test_an_engine_that_makes_regions_together_is_asked_once_for_all(desk: Desk) -> None:
+    desk.engine = ChoirEngine()
+    takes = desk.render(desk.request(Verb.REPAINT, *SPANS, number_results=2))
+    assert desk.engine.together == [3]
+    assert [(take.region, take.variation) for take in takes] == [(n, v) for n in range(3) for v in (1, 2)]
+    for take in takes:
+        project_frames(take, *SPANS[take.region])
+        assert take.engine_notes["regions_together"] == [0, 1, 2]
+    fractions = [step.fraction for step in desk.progress]
+    assert fractions == sorted(fractions)
+    assert [step.seconds_left for step in desk.progress if step.stage == "making"] == [3.0, 2.0, 1.0]
+    assert max(step.fraction for step in desk.progress if step.stage == "making") < 0.65
+    assert fractions[-1] == 1.0
+    assert len(set(fractions)) > 8
+
+
+def test_a_single_region_is_made_the_ordinary_way(desk: Desk) -> None:
+    desk.engine = ChoirEngine()
+    take = desk.repaint(2.0, 3.0)
+    assert desk.engine.together == []
+    assert "regions_together" not in take.engine_notes
+
+
+@pytest.mark.parametrize("wrong", ["too few", "another seed"])
+def test_an_engine_that_breaks_its_word_about_regions_is_found_out(desk: Desk, wrong: str) -> None:
+    class Careless(ChoirEngine):
+        def generate_regions(self, requests, progress, cancelled):  # type: ignore[no-untyped-def]
+            made = super().generate_regions(requests, progress, cancelled)
+            return made[:-1] if wrong == "too few" else [*made[:-1], []]
+
+    desk.engine = Careless()
+    with pytest.raises(EngineError, match=r"for 2 regions where 3|for the seeds \[\] where \[7\]"):
+        desk.render(desk.request(Verb.REPAINT, *SPANS))
+    assert list((desk.folder / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", [Verb.REPAINT, Verb.GENERATE])
+def test_a_reference_is_given_to_the_engine_at_48_khz_and_named_in_the_recipe(desk: Desk, verb: Verb) -> None:
+    path = save(desk.folder / "voice.wav", tones(2 * 44_100, 44_100), 44_100)
+    desk.rate = 96_000
+    request = desk.request(verb, (2.0, 3.0)).model_copy(update={"reference": SourceRef(file=str(path))})
+    (take,) = desk.render(request)
+    reference = desk.engine.requests[-1].reference
+    assert reference is not None
+    assert (reference.rate, reference.channels, reference.frames) == (48_000, 2, 96_000)
+    assert take.reference_sha256 == reference.sha256 == content_hash(path, desk.folder / "cache")
+    assert take.sample_rate == 96_000
+    fractions = [step.fraction for step in desk.progress]
+    assert fractions == sorted(fractions)
+    (without,) = desk.render(desk.request(verb, (2.0, 3.0)), "without")
+    assert without.reference_sha256 is None
+    assert desk.engine.requests[-1].reference is None
+
+
+def test_a_reference_that_is_gone_is_refused_before_any_work(desk: Desk) -> None:
+    gone = SourceRef(file=str(desk.folder / "gone.wav"))
+    request = desk.request(Verb.REPAINT, (2.0, 3.0)).model_copy(update={"reference": gone})
+    refused(desk, SourceMissing, "gone", request)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 def refused(desk: Desk, error: type[Exception], match: str, request: JobRequest) -> None:
     with pytest.raises(error, match=match):
@@ -289,7 +397,7 @@ def refused(desk: Desk, error: type[Exception], match: str, request: JobRequest)
 def test_a_verb_the_engine_lacks_is_refused_with_its_own_reason_before_any_work(desk: Desk) -> None:
     desk.source = SourceRef(file=str(desk.folder / "nowhere.wav"))
     refused(desk, EngineCannot, "no voice of its own", desk.request(Verb.COVER, (1.0, 2.0)))
-    refused(desk, EngineCannot, "noise cannot complete; it offers", desk.request(Verb.COMPLETE, (1.0, 2.0)))
+    refused(desk, EngineCannot, "noise engine cannot complete; it offers", desk.request(Verb.COMPLETE, (1.0, 2.0)))
     strings = desk.request(Verb.LEGO, (1.0, 2.0), tracks=(TrackClass.STRINGS, TrackClass.DRUMS))
     refused(desk, EngineCannot, "cannot make strings; its tracks are bass, drums", strings)
 

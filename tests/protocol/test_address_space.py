@@ -47,6 +47,11 @@ def test_any_number_type_is_a_number(number: float) -> None:
     assert type(bpm) is float
 
 
+@pytest.mark.parametrize("verb", Verb)
+def test_every_verb_takes_a_reference(verb: Verb) -> None:
+    assert parse(f"{PREFIX}/{verb}", ["reference", "a.wav", "seed", 7]).options == {"reference": "a.wav", "seed": 7}
+
+
 def test_a_whole_float_is_a_whole_number() -> None:
     command = parse("/stembridge/region/bars", [17.0, 4.0])
     assert command.values == (17, 4)

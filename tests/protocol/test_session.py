@@ -122,6 +122,11 @@ def test_a_setting_out_of_range_is_refused_when_it_is_set() -> None:
         told(("set/steps", 100_000))
 
 
+def test_a_scheduler_is_shown_as_the_json_it_was_told_as() -> None:
+    session = told(("set/scheduler", '{"solver":"heun", "shift":3.0}'))
+    assert session.describe(1.0)[0][:2] == ("set/scheduler", '{"solver": "heun", "shift": 3.0}')
+
+
 def test_describe_gives_one_row_per_field_with_its_source_and_age() -> None:
     session = told(("tempo", 97.53), ("key", "f sharp minor"), ("region/bars", 17, 4), ("play",), ("set/seed", 7))
     session = session.told("project", ProjectRef(folder="/p", media_folder="/p", sample_rate=48000), "lua", 5.0)

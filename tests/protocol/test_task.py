@@ -61,7 +61,7 @@ def test_the_edge_table_covers_every_field_of_the_specification() -> None:
             if inner := choice.get("$ref", "").rpartition("/")[2]:
                 members = schema["$defs"][inner].get("properties", {})
                 names |= {f"{name}.{member}" for member in members}
-    assert names - {row[0] for row in EDGES} == {"engine", "contextBars", "stemFormat"}
+    assert names - {row[0] for row in EDGES} == {"engine", "contextBars", "stemFormat", "quality", "checkpoint"}
 
 
 def test_http_defaults_are_the_specifications() -> None:
@@ -87,7 +87,25 @@ def test_http_defaults_are_the_specifications() -> None:
         },
         "advancedFeatures": {},
         "stemFormat": "wav",
+        "quality": "final",
     }
+
+
+def test_in_a_daw_steps_and_guidance_are_the_checkpoints_own_unless_told() -> None:
+    task = validate_task({}, Door.DAW)
+    assert (task.steps, task.cfg_scale) == (None, None)
+    told = validate_task({"steps": 100, "CFGScale": 10}, Door.DAW)
+    assert (told.steps, told.cfg_scale) == (100, 10.0)
+    assert Task.model_validate_json(task.model_dump_json()) == task
+    for door in Door:
+        assert [p.field for p in problems(put(dict(REQUIRED), "steps", None), door)] == ["steps"]
+
+
+def test_a_task_of_an_earlier_journal_still_reads() -> None:
+    """As version 0.1.0 wrote it before steps could be left to the checkpoint."""
+    written = {"task_uuid": UUID, "steps": 100, "cfg_scale": 10.0, "stem_format": "wav"}
+    task = Task.model_validate_json(json.dumps(written))
+    assert (task.steps, task.cfg_scale, task.quality, task.checkpoint) == (100, 10.0, "final", None)
 
 
 # --- rules that join fields -------------------------------------------------------------------------------------------
@@ -221,7 +239,16 @@ def test_an_unknown_field_is_answered_with_the_nearest_known_one(name: str, mean
     assert f"did you mean {meant}?" in problem.message
 
 
-@pytest.mark.parametrize(("name", "value"), [("engine", "sketch"), ("contextBars", 4), ("stemFormat", "wav")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("engine", "sketch"),
+        ("contextBars", 4),
+        ("stemFormat", "wav"),
+        ("quality", "draft"),
+        ("checkpoint", "xl-base"),
+    ],
+)
 def test_our_own_fields_exist_in_a_daw_and_not_on_http(name: str, value: object) -> None:
     (problem,) = problems({**REQUIRED, name: value})
     assert (problem.field, problem.code) == (name, "unknown")
@@ -280,6 +307,48 @@ def test_a_32_bit_float_from_a_controller_counts_as_the_step_it_stands_for(hundr
     assert validate_task({"strength": single}, Door.DAW).strength == hundredths / 100
     if single != hundredths / 100:
         assert problems(request(strength=single))[0].code == "step"
+
+
+SCHEDULER = '{"solver": "heun", "sigmas": [1.0, 0.5, 0.1]}'
+
+
+def test_a_daw_sends_the_scheduler_as_json_text_and_http_does_not() -> None:
+    data = {"advancedFeatures": {"modularScheduler": SCHEDULER}}
+    task = validate_task(data, Door.DAW)
+    assert task.advanced_features.modular_scheduler == json.loads(SCHEDULER)
+    (problem,) = problems({**REQUIRED, **data})
+    assert problem.code == "type"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ('{"solver": heun}', "format", "breaks at line 1, column 12: expecting value."),
+        ('{"a": 1,\n "b" 2}', "format", "line 2, column 6: expecting ':' delimiter."),
+        ("heun", "format", "line 1, column 1"),
+        ("[1, 2]", "type", "must be a JSON object"),
+        ('{"a": NaN}', "range", "finite"),
+        ('{"a": ' + "[" * 20_000 + "]" * 20_000 + "}", "length", "16 levels"),
+        ('{"a": ' + "9" * 5000 + "}", "length", "must be"),
+    ],
+)
+def test_json_text_that_is_none_is_refused_with_the_place_of_the_mistake(text: str, code: str, said: str) -> None:
+    (problem,) = problems({"advancedFeatures": {"modularScheduler": text}}, Door.DAW)
+    assert problem.code == code
+    assert said in problem.message
+    assert len(problem.message) < 300
+
+
+@pytest.mark.parametrize("name", ["xl-base", "xl_turbo.v2", "Mine-2", "a" * 64])
+def test_a_checkpoint_is_named_and_kept_as_it_is_spelt(name: str) -> None:
+    assert validate_task({"checkpoint": name}, Door.DAW).checkpoint == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".hidden", "../xl-base", "a/b", "C:\\x", "~", "a b", "a" * 65, "xl-base\n", "é", 7, None]
+)
+def test_a_checkpoint_can_be_no_path(name: object) -> None:
+    assert [problem.field for problem in problems({"checkpoint": name}, Door.DAW)] == ["checkpoint"]
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

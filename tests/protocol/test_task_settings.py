@@ -13,9 +13,11 @@ from protocol.task import (
     Task,
     TaskProblems,
     draw_seed,
+    final,
     parse_setting,
     seeds,
     task_from_settings,
+    with_checkpoint,
     with_seed,
 )
 
@@ -40,6 +42,9 @@ def test_settings_become_the_fields_they_stand_for() -> None:
             "cover_scale": 0.5,
             "lyrics": "",
             "guidance_type": None,
+            "quality": "Draft",
+            "checkpoint": "xl-turbo",
+            "scheduler": '{"solver": "heun"}',
         }
     )
     assert (task.positive_prompt, task.negative_prompt, task.settings.vocal_language) == (
@@ -51,6 +56,8 @@ def test_settings_become_the_fields_they_stand_for() -> None:
     assert (task.engine, task.context_bars, task.stem_format, task.duration) == ("sketch", 2.5, "wav24", 8.275)
     assert (task.settings.cfg_interval_start, task.settings.bpm, task.settings.lyrics) == (0.1, 120, None)
     assert task.settings.guidance_type == "apg"
+    assert (task.quality, task.checkpoint) == ("draft", "xl-turbo")
+    assert task.advanced_features.modular_scheduler == {"solver": "heun"}
 
 
 def test_problems_of_settings_come_all_at_once_under_the_names_that_were_used() -> None:
@@ -82,6 +89,8 @@ def test_a_flood_of_unknown_settings_is_answered_briefly() -> None:
         ("variations", True, "variations is true; it must be a whole number from 1 to 4."),
         ("format", "mp3", 'format is "mp3"; it must be one of wav, wav24.'),
         ("context_bars", 65, "context_bars is 65; it must be a number from 0 to 64."),
+        ("quality", "best", 'quality is "best"; it must be one of final, draft.'),
+        ("checkpoint", "../x", 'checkpoint is "../x"; it must be a name of 1 to 64 letters, digits, '),
         ("guidence", 3, 'There is no setting "guidence": did you mean guidance?'),
         ("zzz", 3, 'There is no setting "zzz": the settings are prompt, negative, '),
     ],
@@ -92,6 +101,13 @@ def test_one_setting_is_checked_alone_with_its_range_named(name: str, value: obj
     assert str(refused.value).startswith(said)
 
 
+def test_a_scheduler_that_is_no_json_is_refused_with_the_place_of_the_mistake() -> None:
+    with pytest.raises(BadArgument, match=r"^scheduler is .* JSON object .*\. Its JSON breaks at line 1, column 12: "):
+        parse_setting("scheduler", '{"solver": heun}')
+    with pytest.raises(TaskProblems, match=r"scheduler is .* column 12"):
+        task_from_settings({"scheduler": '{"solver": heun}'})
+
+
 def test_every_setting_is_documented_and_its_default_is_allowed() -> None:
     named = "prompt negative lyrics language seed steps guidance strength variations engine context_bars format"
     assert set(named.split()) <= set(SETTINGS)
@@ -100,7 +116,7 @@ def test_every_setting_is_documented_and_its_default_is_allowed() -> None:
         assert spec.name == name
         assert spec.meaning
         assert spec.allowed
-        assert spec.type in ("text", "number", "whole number", "choice")
+        assert spec.type in ("text", "number", "whole number", "choice", "object")
         if spec.default is not None:
             assert parse_setting(name, spec.default) == spec.default
 
@@ -128,6 +144,20 @@ def test_with_seed_changes_the_seed_alone_and_refuses_impossible_ones() -> None:
     for bad in (-1, 2**31, True):
         with pytest.raises(BadArgument, match="0 to 2147483647"):
             with_seed(task, bad)
+
+
+def test_a_final_take_keeps_all_that_was_asked_but_quality_and_checkpoint() -> None:
+    draft = Task(positive_prompt="brushed drums", steps=8, seed=3, quality="draft", checkpoint="xl-turbo")
+    kept = final(draft)
+    assert (kept.quality, kept.checkpoint) == ("final", None)
+    apart = {"quality", "checkpoint"}
+    assert kept.model_dump(exclude=apart) == draft.model_dump(exclude=apart)
+
+
+def test_with_checkpoint_takes_names_and_refuses_paths() -> None:
+    assert with_checkpoint(Task(), "xl-turbo").checkpoint == "xl-turbo"
+    with pytest.raises(BadArgument, match="not a path"):
+        with_checkpoint(Task(), "/etc/passwd")
 
 
 def test_a_task_cannot_be_built_from_impossible_values_nor_changed() -> None:

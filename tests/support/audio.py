@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,3 +121,25 @@ class NoiseEngine:
         index = list(TrackClass).index(track) if track else 0
         audio = noise(after - first + 2 * lead, channels, seed=seed * 100 + index, level=level)
         return EngineTake(audio, first - lead, seed, track, {"level": level})
+
+
+@dataclass
+class ChoirEngine(NoiseEngine):
+    """Makes all regions of a job together, each louder the more there are, so that one alone sounds different."""
+
+    together: list[int] = field(default_factory=list)
+    """How many regions each call of `generate_regions` was for."""
+
+    def generate_regions(
+        self, requests: Sequence[GenerationRequest], progress: ReportProgress, cancelled: IsCancelled
+    ) -> list[list[EngineTake]]:
+        self.together.append(len(requests))
+        made = []
+        for number, request in enumerate(requests):
+            progress(Progress(fraction=number / len(requests), seconds_left=float(len(requests) - number)))
+            made.append(self.generate(request, lambda _: None, cancelled))
+        notes = {"regions_together": list(range(len(requests))), "checkpoint": "choir-1"}
+        return [
+            [replace(take, audio=take.audio * np.float32(1 + 0.1 * len(requests)), notes=notes) for take in takes]
+            for takes in made
+        ]

@@ -7,11 +7,14 @@ What they shall do beyond their nature is told in the job's prompt; the outside 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from engine.api import Capabilities, IsCancelled, ReportProgress
 from engine.wire import LongStep
@@ -66,6 +69,18 @@ class Obedient:
 
     def misbehave(self, request: JobRequest, progress: ReportProgress, cancelled: IsCancelled) -> None:
         """Nothing, here."""
+
+
+class Configured(Obedient):
+    """Keeps the options it was given, and writes them as JSON to the file named by the prompt."""
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        if "colour" in options:
+            raise NoMaterial(f"No tape of colour {options['colour']!r}.")
+        self.options = options
+
+    def misbehave(self, request: JobRequest, progress: ReportProgress, cancelled: IsCancelled) -> None:
+        Path(request.task.positive_prompt).write_text(json.dumps(self.options))
 
 
 class Exiting(Obedient):
