@@ -72,7 +72,7 @@ def _named(name: str | None, options: Options) -> Checkpoint:
     if name in CATALOGUE or (options.models_dir is not None and (options.models_dir / name).is_dir()):
         return find(name, options.models_dir)
     raise EngineMissing(
-        f"There is no checkpoint {name[:80]!r} here. Known are {', '.join(CATALOGUE)}, and what is in the models folder; "
+        f"There is no checkpoint {name[:80]!r} here. Known: {', '.join(CATALOGUE)} and what is in the models folder; "
         "`stembridge models list` shows them."
     )
 

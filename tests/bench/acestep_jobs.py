@@ -45,7 +45,7 @@ class Setting:
     repeats: int
     """How often ours repaints a song again."""
     stock_repeats: int
-    """How often the stock side repaints it in all."""
+    """How often the stock side repaints it in all, and completes."""
     threads: int = 0
     """Of torch; 0: its own choice."""
 
@@ -125,7 +125,7 @@ def _high_water() -> int:
 
 # --- ours -------------------------------------------------------------------------------------------------------------
 class Ours:
-    """The engine in this process, warmed up by one short job."""
+    """The engine in this process, warmed up by a job on another song."""
 
     def __init__(self, setting: Setting, warm_up: Song) -> None:
         from engine.acestep import AceStepEngine
@@ -139,7 +139,9 @@ class Ours:
             self.engine = AceStepEngine()
             self.engine.configure({"checkpoint": str(setting.checkpoint), "device": setting.device})
         self._jobs = 0
-        self.takes(warm_up, "repaint", (1.0, 2.0), seed=1)
+        self.takes(warm_up, "repaint", warm_up.region, seed=1)
+        if setting.device.startswith("cuda"):  # where every length of window is compiled once
+            self.takes(warm_up, "complete", COMPLETE_S, seed=1)
         self.meter = Meter(setting.device)
 
     def takes(self, song: Song, verb: str, region: Span, *, seed: int, variations: int = 1) -> list[Any]:
@@ -203,7 +205,7 @@ def ours(setting: Setting, warm_up: Song, songs: list[Song]) -> dict[str, list[R
 
 # --- stock ------------------------------------------------------------------------------------------------------------
 class Stock:
-    """The stock pipeline in this process, warmed up by one short job."""
+    """The stock pipeline in this process, warmed up by a short job on another song."""
 
     def __init__(self, setting: Setting, warm_up: Song) -> None:
         setting.apply()
@@ -219,7 +221,7 @@ class Stock:
                 warnings.simplefilter("ignore", FutureWarning)  # its Oobleck uses the older weight_norm
                 self.pipe = AceStepPipeline.from_pretrained(setting.checkpoint).to(setting.device)
         self.pipe.set_progress_bar_config(disable=True)
-        self.sound(warm_up, "repaint", (1.0, 2.0))
+        self.sound(warm_up, "repaint", (1.0, 2.0), crop=(0.0, 10.0))
         self.meter = Meter(setting.device)
 
     def sound(
@@ -300,7 +302,7 @@ def stock(setting: Setting, warm_up: Song, songs: list[Song]) -> dict[str, list[
         )
     shortest = songs[0]
     crop = (COMPLETE_S[0] - CONTEXT_S, COMPLETE_S[1] + CONTEXT_S)
-    runs["complete"] = [side.run(shortest, "complete", COMPLETE_S, crop=crop)]
+    runs["complete"] = [side.run(shortest, "complete", COMPLETE_S, crop=crop) for _ in range(setting.stock_repeats)]
     for count in (1, VARIATIONS):
         runs[f"variations {count}"] = [side.run(shortest, "repaint", shortest.region, variations=count)]
     return runs

@@ -28,14 +28,14 @@ class Step:
     errors: dict[str, float]
 
 
-def measure(setting: Setting, windows_s: Sequence[int], repeats: int) -> list[Step]:
-    """The steps for windows of so many seconds; on CUDA also compiled."""
+def measure(setting: Setting, windows_s: Sequence[int]) -> list[Step]:
+    """The steps for windows of so many seconds, short ones more often; on CUDA also compiled."""
     import torch
 
     setting.apply()
     pipe = geometry.stock(geometry.GEOMETRIES[setting.geometry], setting.device)
     with torch.inference_mode():
-        return [_measure(pipe, window_s, repeats) for window_s in windows_s]
+        return [_measure(pipe, window_s, max(3, 300 // window_s)) for window_s in windows_s]
 
 
 def decode_rate(setting: Setting, seconds: int) -> float:

@@ -25,10 +25,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 STEPS = 4
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
     """Tiny tensors lose more to threads than they gain, tenfold on a busy machine."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +42,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def config(tmp_path: Path, models: Path) -> Path:
-    file = tmp_path / "stembridge.toml"
-    file.write_text(f'[acestep]\nmodels_dir = {json.dumps(str(models))}\ndevice = "cpu"\n', encoding="utf-8")
+def write_config(file: Path, models: Path, *more: str) -> Path:
+    lines = ["[acestep]", f"models_dir = {json.dumps(str(models))}", 'device = "cpu"', *more, ""]
+    file.write_text("\n".join(lines), encoding="utf-8")
     return file
 
 
-@pytest.fixture
-def daemon(data_dir: Path, config: Path) -> Iterator[Daemon]:
-    with daemons.running(data_dir, "--config", str(config), engine="auto") as running:
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    return write_config(tmp_path_factory.mktemp("config") / "stembridge.toml", models)
+
+
+@pytest.fixture(scope="module")
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def daemon(shared_data: Path, config: Path, _one_thread: None) -> Iterator[Daemon]:
+    """One daemon for the module: loading torch takes longer than any of the jobs. Every test opens its own project."""
+    with daemons.running(shared_data, "--config", str(config), engine="auto") as running:
         yield running
 
 
@@ -67,7 +79,7 @@ def stembridge(*arguments: str, config: Path, data_dir: Path) -> subprocess.Comp
 
 def told(client: Client, project: Project, **settings: object) -> None:
     project.introduce(client, region=(project.bar_s(4), project.bar_s(6)))
-    for name, value in {"steps": STEPS, "seed": 7, "prompt": "warm analog bass", **settings}.items():
+    for name, value in {"steps": STEPS, "seed": 7, "prompt": "warm analog bass", "variations": 1, **settings}.items():
         client.tell(f"/stembridge/set/{name}", value)
 
 
@@ -81,7 +93,7 @@ def test_auto_takes_acestep_where_its_weights_are_and_every_ack_says_so(daemon: 
 
 
 def test_a_repaint_is_the_region_to_the_sample_and_its_recipe_reproduces_it(
-    daemon: Daemon, project: Project, config: Path, data_dir: Path, tmp_path: Path
+    daemon: Daemon, project: Project, config: Path, tmp_path: Path
 ):
     client = daemon.client()
     told(client, project, variations=2)
@@ -133,7 +145,7 @@ def test_stems_made_together_are_each_reproduced(daemon: Daemon, project: Projec
 
 
 def test_a_draft_is_turbos_and_the_chosen_one_is_committed_on_base(
-    daemon: Daemon, project: Project, config: Path, data_dir: Path, tmp_path: Path
+    daemon: Daemon, project: Project, config: Path, tmp_path: Path
 ):
     client = daemon.client()
     told(client, project)
@@ -148,46 +160,43 @@ def test_a_draft_is_turbos_and_the_chosen_one_is_committed_on_base(
     assert (notes["checkpoint"], notes["steps"], manifest["takes"][0]["seed"]) == ("xl-base", STEPS, 7)
 
 
-def test_a_cancelled_job_goes_on_where_it_was_when_it_is_retried(daemon: Daemon, project: Project, data_dir: Path):
+def test_a_cancelled_job_goes_on_where_it_was_when_it_is_retried(daemon: Daemon, project: Project, shared_data: Path):
     client = daemon.client()
     told(client, project, steps=300)
     client.tell("/stembridge/repaint", "id", "long")
     client.wait_for(lambda m: m.address == "/stembridge/job/progress" and m.args[1] > 0.3, 60)
     client.tell("/stembridge/cancel", "long")
     assert client.finish("long").args[1] == "cancelled"
-    kept = list((data_dir / "cache" / "resume").iterdir())
+    kept = list((shared_data / "cache" / "resume").iterdir())
     assert len(kept) == 1
     client.heard.clear()
     client.tell("/stembridge/retry", "long")
     assert client.finish("long").address == "/stembridge/job/done"
     steps = [m.args[1] for m in client.heard if m.address == "/stembridge/job/progress"]
     assert not any(0.11 < fraction < 0.28 for fraction in steps)  # the steps before the cancel were not made again
-    assert not list((data_dir / "cache" / "resume").iterdir())
+    assert not list((shared_data / "cache" / "resume").iterdir())
 
 
 def test_what_the_checkpoint_cannot_do_is_said_before_anything_is_queued(
     data_dir: Path, project: Project, models: Path, tmp_path: Path
 ):
-    config = tmp_path / "turbo.toml"
-    lines = ["[acestep]", f"models_dir = {json.dumps(str(models))}", 'checkpoint = "xl-turbo"', 'device = "cpu"', ""]
-    config.write_text("\n".join(lines), encoding="utf-8")
+    config = write_config(tmp_path / "turbo.toml", models, 'checkpoint = "xl-turbo"')
     with daemons.running(data_dir, "--config", str(config), engine="acestep") as daemon:
         client = daemon.client()
         told(client, project)
         refusal = client.ask("/stembridge/complete", "tracks", "drums")
         assert refusal.args[0] == "engine_cannot"
         assert "xl-base" in refusal.args[1]
+        assert run(client, "complete", "tracks", "drums", "checkpoint", "xl-base")["takes"]
         assert run(client, "repaint", "steps", 2)["takes"]
 
 
-def test_a_damaged_checkpoint_is_named_with_the_command_that_repairs_it(
-    data_dir: Path, models: Path, config: Path, tmp_path: Path
-):
+def test_a_damaged_checkpoint_is_named_with_the_command_that_repairs_it(data_dir: Path, models: Path, tmp_path: Path):
     broken = tmp_path / "broken"
     shutil.copytree(models, broken)
     weights = broken / "xl-base" / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    config.write_text(f'[acestep]\nmodels_dir = {json.dumps(str(broken))}\ndevice = "cpu"\n', encoding="utf-8")
+    config = write_config(tmp_path / "broken.toml", broken)
     started = stembridge("serve", "--engine", "acestep", "--osc-port", "0", config=config, data_dir=data_dir)
     assert started.returncode == 2
     assert weights.name in started.stderr
