@@ -73,7 +73,7 @@ class AceStepConfig(_Section):
     models_dir: Path | None = None  # None: where Hugging Face's own tools keep downloads, so that they are shared
     device: str = "auto"  # auto, cuda, cuda:N, mps or cpu; auto means a GPU, because the CPU takes minutes
     memory: Literal["auto", "resident", "offload", "sequential", "int8", "fp8"] = "auto"  # by what is free
-    compile: Literal["auto", "on", "off"] = "auto"  # on only where the first job's wait pays off
+    compile: Literal["auto", "on", "off"] = "auto"  # off: what it gains has not been measured yet
     items_per_pass: int = Field(default=1, ge=1, le=4)  # 1: a take depends on its seed alone, to the last bit
     lora: tuple[LoraConfig, ...] = ()
 

@@ -14,9 +14,10 @@ import logging.handlers
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,6 +46,8 @@ log = logging.getLogger("stembridge.daemon")
 
 _INSISTS = 5
 """So many signals end the process at once."""
+
+_OFFER_S = 60.0
 
 SPOOL = "spool"
 """Folder in the data folder where the engine leaves takes before they are delivered."""
@@ -88,7 +91,7 @@ class Daemon:
         self.core = Core(
             queue=queue,
             engine_name=self.engine.name,
-            capabilities=lru_cache(partial(engine_capabilities, self.config)),  # keeps no refusal: it may be mended
+            capabilities=_fresh(partial(engine_capabilities, self.config)),
             probe=probe,
             roots=self.config.folders.roots,
             media_roots=self.config.folders.media_roots,
@@ -147,6 +150,22 @@ class Daemon:
             "version": __version__,
             "protocol": PROTOCOL_VERSION,
         }
+
+
+def _fresh(
+    look: Callable[[str], Capabilities], clock: Callable[[], float] = time.monotonic
+) -> Callable[..., Capabilities]:
+    """`look`, asked again after `_OFFER_S`: looking at a checkpoint's files takes longer than all else on the way to an
+    ack, and a checkpoint may be fetched while the daemon runs. Refusals are not kept: they may be mended at once."""
+    seen: dict[str, tuple[float, Capabilities]] = {}
+
+    def offer(name: str) -> Capabilities:
+        known = seen.get(name)
+        if known is None or clock() - known[0] > _OFFER_S:
+            seen[name] = known = (clock(), look(name))
+        return known[1]
+
+    return offer
 
 
 def engine_spec(config: Config, name: str) -> registry.EngineSpec:

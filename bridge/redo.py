@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any
 
 from bridge.broadcast_wave import data_sha256, read_recipe
 from bridge.delivery import STEMS_FOLDER
@@ -219,3 +220,18 @@ def _other_weights(recipe: Recipe, checkpoints: Mapping[str, CheckpointOffer]) -
     present = checkpoints.get(str(name))
     if present is not None and was is not None and present.identity != was:
         yield f"The checkpoint {name} has other weights now ({present.identity}, not {was}): the audio may differ."
+
+
+_CIRCUMSTANCES = ("checkpoint", "lora", "device", "dtype", "memory", "compiled", "items_per_pass", "source_latents")
+"""What an engine may note of how it worked that can change a take's bits."""
+
+
+def otherwise_made(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Why a stem that was made again may differ: what its engine noted then and notes now."""
+    for name in _CIRCUMSTANCES:
+        if was.get(name) != now.get(name):
+            yield f"{name} was {_told(was.get(name))} and is {_told(now.get(name))}."
+
+
+def _told(value: Any) -> str:
+    return "not noted" if value is None else str(value)

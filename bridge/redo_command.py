@@ -22,11 +22,12 @@ from bridge.broadcast_wave import read_recipe
 from bridge.config import Config
 from bridge.daemon import engine_capabilities, engine_spec, engine_supervisor
 from bridge.delivery import Delivery, deliver
-from bridge.redo import RedoPlan, compare, plan_commit, plan_redo
+from bridge.redo import RedoPlan, compare, otherwise_made, plan_commit, plan_redo
 from engine.api import Capabilities
 from engine.render import library_versions
 from protocol import job as jobs
 from protocol.errors import EngineMissing
+from protocol.job import Take
 
 IDENTICAL, DIFFERENT = 0, 1
 
@@ -43,15 +44,18 @@ def redo(config: Config, file: Path) -> int:
         checkpoints=offer.checkpoints if offer else {},
     )
     made = _make(config, plan, "redo")
-    same = compare(plan.original, made)
-    print(f"{made}")
+    same = compare(plan.original, Path(made.file))
+    print(made.file)
     print("identical: the same audio, bit for bit" if same else "different: the audio is not the same")
+    if not same:
+        for sentence in otherwise_made(plan.recipe.engine_notes, made.recipe.engine_notes):
+            print(sentence)
     return IDENTICAL if same else DIFFERENT
 
 
 def commit(config: Config, file: Path) -> int:
     """Make the take of `file` at final quality; always 0. Raises `StembridgeError`."""
-    print(_make(config, plan_commit(file.expanduser().absolute(), config.data_dir / "cache"), "commit"))
+    print(_make(config, plan_commit(file.expanduser().absolute(), config.data_dir / "cache"), "commit").file)
     return 0
 
 
@@ -62,13 +66,13 @@ def _offer(name: str, config: Config) -> Capabilities | None:
         return None  # the run itself says what is missing
 
 
-def _make(config: Config, plan: RedoPlan, what: str) -> Path:
-    """The new stem's file."""
+def _make(config: Config, plan: RedoPlan, what: str) -> Take:
+    """The new stem."""
     console = Console(stderr=not sys.stdout.isatty())
     for warning in plan.warnings:
         console.print(f"[yellow]{escape(warning)}[/yellow]")
     delivery = asyncio.run(_render(config, plan, console, what))
-    return Path(delivery.takes[0].file)
+    return delivery.takes[0]
 
 
 async def _render(config: Config, plan: RedoPlan, console: Console, what: str) -> Delivery:

@@ -62,6 +62,11 @@ class Capabilities:
 
     def require(self, verb: Verb, tracks: Iterable[TrackClass] = (), checkpoint: str | None = None) -> None:
         """Raise `EngineCannot`, with a sentence that says what can be done instead, for what is not offered."""
+        if checkpoint is not None and self.checkpoints and checkpoint not in self.checkpoints:
+            raise EngineCannot(
+                f"There is no checkpoint {checkpoint[:80]!r} here; there are {', '.join(sorted(self.checkpoints))}. "
+                "`stembridge models list` shows what can be fetched."
+            )
         named = self.checkpoints.get(checkpoint or "")
         verbs = self.verbs if named is None else named.verbs
         if verb not in verbs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,11 @@ def _lacks_of_acestep(options: Mapping[str, Any]) -> Iterator[str]:
         )
     if complaint := _checkpoint_lacks(options):
         yield complaint
+    if options.get("device") != "cpu" and not missing and _torch_is_for_cpu():
+        yield (
+            "The PyTorch that is installed was built without GPU support. Install one for your GPU "
+            "(https://pytorch.org/get-started/locally)."
+        )
     if options.get("device") != "cpu" and not has_gpu():
         yield (
             "The engine 'acestep' found no GPU. Install the GPU's driver; or, to let it work on the CPU, which takes "
@@ -57,6 +63,19 @@ def _checkpoint_lacks(options: Mapping[str, Any]) -> str:
     except (ImportError, OSError) as error:
         return f"The checkpoint of the engine 'acestep' cannot be looked for: {error}."
     return ""
+
+
+def _torch_is_for_cpu() -> bool:
+    """Whether the installed torch can use no GPU, from a line of its version file: importing it takes a second."""
+    if sys.platform == "darwin":
+        return False
+    found = find_spec("torch")
+    try:
+        text = (Path(found.origin or "").parent / "version.py").read_text(encoding="utf-8") if found else ""
+    except OSError:
+        return False
+    built_for = dict(re.findall(r"^(cuda|hip)(?::[^=\n]*)? = (.+)$", text, flags=re.MULTILINE))
+    return bool(built_for) and set(built_for.values()) == {"None"}
 
 
 def has_gpu() -> bool:

@@ -245,13 +245,14 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         spliced_gain_db=gain_db,
         track=take.track,
     )
-    if generation.window is not None and generation.verb.joins_source:
-        measures["null"] = null_test(audio, generation.region, generation.window)
     variation = generation.seeds.index(take.seed) + 1
     track = f"_{take.track}" if take.track else ""
     file = job.spool_dir / f"region-{index + 1}_variation-{variation}{track}.wav"
     write_wav(file, audio, generation.rate, job.subtype)
-    _tell_written(take, file, audio, job.subtype)
+    held = audio if job.subtype == "FLOAT" else _read_back(file)
+    if generation.window is not None and generation.verb.joins_source:
+        measures["null"] = null_test(held, generation.region, generation.window)
+    _tell_written(take, file, held)
     return RenderedTake(
         file=str(file),
         region=index,
@@ -273,14 +274,16 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
     )
 
 
-def _tell_written(take: EngineTake, file: Path, audio: Audio, subtype: Subtype) -> None:
-    """Tell the engine what the file holds: `audio` itself, or what became of it in 24 bits."""
+def _read_back(file: Path) -> Audio:
+    return np.ascontiguousarray(soundfile.read(file, dtype="float32", always_2d=True)[0].T)
+
+
+def _tell_written(take: EngineTake, file: Path, held: Audio) -> None:
+    """Tell the engine which samples the file holds."""
     if take.on_written is None:
         return
     try:
-        if subtype == "PCM_24":
-            audio = np.ascontiguousarray(soundfile.read(file, dtype="float32", always_2d=True)[0].T)
-        take.on_written(audio)
+        take.on_written(held)
     except Exception:
         log.exception("the engine could not use what was written to %s", file.name)
 

@@ -28,6 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from engine.acestep.attention import attend, flex_fits, rope, rotate, sliding_mask
+from engine.acestep.devices import is_out_of_memory
 
 Place = Callable[[nn.Module], AbstractContextManager[None]]
 
@@ -83,6 +84,11 @@ class Denoiser:
             mode = "reduce-overhead" if self._device.type == "cuda" else "default"
             self._compiled = torch.compile(_stack, dynamic=False, mode=mode)
             self._bucket = KEY_BUCKET
+
+    @property
+    def is_compiled(self) -> bool:
+        """True unless nothing is compiled, or the compiler has failed."""
+        return self._compiled is not None
 
     @property
     def _device(self) -> torch.device:
@@ -173,9 +179,9 @@ class Denoiser:
         if self._compiled is not None:
             try:
                 return self._run_compiled(self._compiled, arguments)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as problem:  # whatever a compiler may raise: the job goes on without it
+                if is_out_of_memory(problem):
+                    raise
                 _log.warning("The model could not be compiled and runs uncompiled, which is slower: %s", problem)
                 self._compiled = None
                 return self._layers(hidden, modulation, branches)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.acestep.offer import capabilities, checkpoint_for, default_checkpoint
 from engine.acestep.options import Options
 from engine.api import Capabilities, EngineTake, GenerationRequest, IsCancelled, ReportProgress
-from protocol.errors import MissingContext, OutOfMemory
+from protocol.errors import EngineCannot, MissingContext, OutOfMemory
 
 if TYPE_CHECKING:
     from engine.acestep.checkpoints import Checkpoint
@@ -33,7 +33,6 @@ class AceStepEngine:
 
     def __init__(self) -> None:
         self._options = Options()
-        self._offer: Capabilities | None = None
         self._runtime: Runtime | None = None
 
     def configure(self, options: Mapping[str, Any]) -> None:
@@ -41,10 +40,8 @@ class AceStepEngine:
         self._options = Options.of(options)
 
     def capabilities(self) -> Capabilities:
-        """What the configured checkpoint offers, looked up once. Raises `EngineMissing` if it is not there."""
-        if self._offer is None:
-            self._offer = capabilities(self._options)
-        return self._offer
+        """What the configured checkpoint offers, and which others there are. Raises `EngineMissing`."""
+        return capabilities(self._options)
 
     def prepare(self) -> None:
         """Load the configured checkpoint. Raises `EngineMissing`, `EngineError`, `OutOfMemory`."""
@@ -78,12 +75,17 @@ class AceStepEngine:
         return takes
 
     def _perform(self, passes: Sequence[Pass], runtime: Runtime, steps: Steps) -> list[list[list[EngineTake]]]:
-        from engine.acestep.passes import perform
+        from engine.acestep.passes import Kept, perform
 
-        made = []
-        for number, each in enumerate(passes):
-            steps.begin(number)
-            made.append(perform(each, runtime, steps, items_per_pass=self._options.items_per_pass))
+        made, kept = [], Kept.of(passes[0].requests[0])
+        try:
+            for number, each in enumerate(passes):
+                steps.begin(number)
+                made.append(perform(each, runtime, steps, kept, items_per_pass=self._options.items_per_pass))
+        except BaseException:
+            kept.save_finished()
+            raise
+        kept.drop()
         return made
 
     # --- memory -------------------------------------------------------------------------------------------------------
@@ -117,13 +119,21 @@ class AceStepEngine:
         from engine.acestep import devices
         from engine.acestep.model import part_bytes
 
+        device = devices.choose_device(self._options.device)
+        if device.type == "cpu" and self._options.device == "auto":
+            raise EngineCannot(
+                "PyTorch sees no GPU here, and on the CPU this takes minutes where a GPU takes seconds. Install a "
+                'PyTorch for your GPU, use the engine sketch, or set device = "cpu" under [acestep] to insist.'
+            )
+        parts = part_bytes(checkpoint, devices.default_dtype(device))
+        items = self._options.items_per_pass
         held = self._runtime
         if held is not None and held.model.checkpoint == checkpoint:
-            return devices.Choice(held.tier, f"Memory: {held.tier}, as loaded.")
-        device = devices.choose_device(self._options.device)
-        parts = part_bytes(checkpoint, devices.default_dtype(device))
+            free, needed = held.could_have_bytes(), devices.needs(parts, frames, items)[held.tier]
+            if free is None or needed <= free or self._options.memory != "auto":
+                return devices.Choice(held.tier, f"Memory: {held.tier}, as loaded.")
         self._release()
-        return devices.choose_tier(self._options.memory, device, parts, frames, self._options.items_per_pass)
+        return devices.choose_tier(self._options.memory, device, parts, frames, items)
 
     def _loaded(self, checkpoint: Checkpoint, tier: Tier, step: Callable[[float, str], None]) -> Runtime:
         """The checkpoint in that tier, loaded if it is not."""
@@ -153,9 +163,9 @@ def _passes(requests: Sequence[GenerationRequest], checkpoint: Checkpoint, is_dr
     plan = settle(first, checkpoint, is_draft=is_draft)
     regions = [request.region for request in requests]
     contexts = [_context(request) for request in requests]
-    context = max(before for before, _ in contexts), max(after for _, after in contexts)
     alone = [[number] for number in range(len(regions))]
-    together = alone if first.source is None else grid.groups(regions, first.rate, context)
+    together = alone if first.source is None else grid.groups(regions, first.rate, contexts)
+    wants_minute = first.verb.makes_stems and first.task.context_bars is None
     passes = []
     for numbers in together:
         members = tuple(requests[number] for number in numbers)
@@ -163,8 +173,8 @@ def _passes(requests: Sequence[GenerationRequest], checkpoint: Checkpoint, is_dr
             [member.region for member in members],
             first.rate,
             first.source.frames if first.source is not None else 0,
-            context if len(numbers) > 1 else contexts[numbers[0]],
-            joins=first.verb.joins_source,
+            (max(contexts[number][0] for number in numbers), max(contexts[number][1] for number in numbers)),
+            least_s=grid.STEMS_WINDOW_S if wants_minute else grid.MIN_WINDOW_S,
         )
         passes.append(Pass(members, tuple(numbers), window, plan))
     return passes

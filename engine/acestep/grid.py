@@ -31,10 +31,14 @@ HOP = MODEL_RATE // LATENT_RATE
 """Samples at `MODEL_RATE` per latent frame: 1,920."""
 
 BUCKET = 50
-"""Window lengths are multiples of 2 s."""
+"""Window lengths are multiples of 2 s, longer ones of more (see `bucketed`)."""
 
 MIN_WINDOW_S = 10.0
 """The shortest duration that the model was made for (constants.py of ACE-Step 1.5)."""
+
+STEMS_WINDOW_S = 60.0
+"""The least for verbs that make stems, unless the user says how much context: given less than a minute, they do poorly
+(users of the model, who loop short material to 2 minutes for that)."""
 
 LIMIT_FRAMES = 15_000
 """The longest: 600 s."""
@@ -126,15 +130,15 @@ def plan(
     source_frames: int,
     context: tuple[int, int],
     *,
-    joins: bool,
+    least_s: float = MIN_WINDOW_S,
     limit_frames: int = LIMIT_FRAMES,
 ) -> LatentWindow:
     """The window for `regions` of a source of `source_frames`, with `context` before and after; all in project frames.
 
-    `joins`: the regions are joined to the source (repaint, extend, prepend). Then a region that reaches an end of the
-    source gets no context beyond that end, so an extension ends with its window and a prelude begins with it. Context
-    grows into existing source up to the bucket and `MIN_WINDOW_S`; it shrinks where the limit leaves no room for it.
-    Without a source (0 frames) the window is the regions, rounded up. Raises `EngineCannot` beyond the limit.
+    A region that reaches an end of the source gets no context beyond that end, so an extension ends with its window and
+    a prelude begins with it. Context grows into existing source up to the bucket and `least_s`; it shrinks where the
+    limit leaves no room for it. Without a source (0 frames) the window is the regions, rounded up. Raises
+    `EngineCannot` beyond the limit.
     """
     spans = [latent_span(region, rate) for region in regions]
     source = latent_span((0, source_frames), rate)[1]
@@ -148,10 +152,10 @@ def plan(
             f"{length / LATENT_RATE:.1f} s. Select a shorter region, or fewer at once."
         )
     before, after = (_even_up(latent_span((0, max(0, frames)), rate)[1]) for frames in context)
-    before = 0 if not source or (joins and region[0] <= 0) else before
-    after = 0 if not source or (joins and region[1] >= source) else after
-    needed = max(math.ceil(MIN_WINDOW_S * LATENT_RATE), length + before + after)
-    frames = min(-(-needed // BUCKET) * BUCKET, _even_down(limit_frames))
+    before = 0 if not source or region[0] <= 0 else before
+    after = 0 if not source or region[1] >= source else after
+    needed = max(math.ceil(least_s * LATENT_RATE), length + before + after)
+    frames = min(bucketed(needed), _even_down(limit_frames))
     if before + after == 0:  # room that only rounding makes: before what goes on past the end, else behind
         before, after = (1, 0) if region[0] >= 0 and region[1] > source > 0 else (0, 1)
     ideal = inner[0] - (frames - length) * before // (before + after)
@@ -162,16 +166,28 @@ def plan(
     return LatentWindow(start, frames, relative, source, (0, period) if is_short else None)
 
 
-def groups(regions: Sequence[Span], rate: int, context: tuple[int, int]) -> list[list[int]]:
-    """Which of a job's regions (project frames) share a pass, as indices, in order of time.
+def bucketed(frames: int) -> int:
+    """The shape for a window of `frames`: up to 20 s in steps of 2 s, then of 4 s, from 40 s on of 8 s, and so on.
+
+    About 30 shapes up to the limit, so that a compiled network soon has met them all; at most a fifth is added.
+    """
+    step = BUCKET
+    while frames > 10 * step:
+        step *= 2
+    return -(-frames // step) * step
+
+
+def groups(regions: Sequence[Span], rate: int, contexts: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Which of a job's regions share a pass, as indices, in order of time. All in project frames.
 
     Regions go together while their context windows overlap or touch and the joint window is at most `JOINT_WINDOW_S`.
+    What is together stays so when the same regions are asked for without the others.
     """
     order = sorted(range(len(regions)), key=lambda index: regions[index])
     grouped: list[list[int]] = []
     start = stop = 0
     for index in order:
-        first, after = regions[index][0] - context[0], regions[index][1] + context[1]
+        first, after = regions[index][0] - contexts[index][0], regions[index][1] + contexts[index][1]
         if grouped and first <= stop and max(stop, after) - start <= JOINT_WINDOW_S * rate:
             grouped[-1].append(index)
             stop = max(stop, after)

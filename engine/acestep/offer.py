@@ -17,8 +17,8 @@ from protocol.vocabulary import TrackClass, Verb
 log = logging.getLogger("stembridge.acestep")
 
 NAME, VERSION = "acestep", "1"
-DRAFT = "xl-turbo"
-"""The checkpoint that drafts, where it is installed."""
+DRAFTS = ("xl-turbo", "turbo")
+"""The checkpoints that draft, where they are installed; the one of the configured checkpoint's size first."""
 
 LIBRARIES = ("torch", "diffusers", "transformers")
 
@@ -50,13 +50,13 @@ def capabilities(options: Options) -> Capabilities:
 def checkpoint_for(task: Task, verb: Verb, options: Options) -> tuple[Checkpoint, bool]:
     """The checkpoint that serves a task, and whether it is a draft.
 
-    A draft goes to `DRAFT` where that is installed and knows the verb, else to the configured checkpoint with fewer
-    steps. Raises `EngineMissing`, or `EngineCannot` for a verb that the checkpoint was not trained for.
+    A draft goes to one of `DRAFTS` where that is installed and knows the verb, else to the configured checkpoint with
+    fewer steps. Raises `EngineMissing`, or `EngineCannot` for a verb that the checkpoint was not trained for.
     """
     is_draft = task.quality is Quality.DRAFT
     chosen = _named(task.checkpoint, options)
     if is_draft and not task.checkpoint:
-        chosen = _draft_checkpoint(verb, options) or chosen
+        chosen = _draft_checkpoint(verb, chosen, options) or chosen
     if verb not in chosen.traits.verbs:
         raise EngineCannot(_why_not(chosen)[verb])
     return chosen, is_draft
@@ -67,8 +67,9 @@ def _named(name: str | None, options: Options) -> Checkpoint:
 
     A name that came in a message must not find its way to a folder that merely happens to be called so.
     """
-    if name is None or name == Path(options.checkpoint).name:
-        return default_checkpoint(options)
+    configured = default_checkpoint(options)
+    if name is None or name in (configured.name, Path(options.checkpoint).name):
+        return configured
     if name in CATALOGUE or (options.models_dir is not None and (options.models_dir / name).is_dir()):
         return find(name, options.models_dir)
     raise EngineMissing(
@@ -77,13 +78,17 @@ def _named(name: str | None, options: Options) -> Checkpoint:
     )
 
 
-def _draft_checkpoint(verb: Verb, options: Options) -> Checkpoint | None:
-    try:
-        draft = find(DRAFT, options.models_dir)
-    except EngineMissing as missing:
-        log.info("no draft checkpoint: %s", missing.sentence)
-        return None
-    return draft if verb in draft.traits.verbs else None
+def _draft_checkpoint(verb: Verb, configured: Checkpoint, options: Options) -> Checkpoint | None:
+    order = DRAFTS if configured.name.startswith("xl") else DRAFTS[::-1]
+    for name in order:
+        try:
+            draft = find(name, options.models_dir)
+        except EngineMissing as missing:
+            log.info("no draft on %s: %s", name, missing.sentence)
+            continue
+        if verb in draft.traits.verbs:
+            return draft
+    return None
 
 
 def _why_not(checkpoint: Checkpoint) -> Mapping[Verb, str]:

@@ -1,13 +1,16 @@
 """One pass: regions that share a window, through the network, to takes. It can be cancelled at every step and resumed.
 
 What was denoised before a cancel is kept under a key made of everything that determines the audio; the same request,
-made again, goes on from there and gives the same bits as if nothing had happened.
+made again, goes on from there and gives the same bits as if nothing had happened. Long runs are kept now and then while
+they go, for engines that are ended in the middle of a step.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,16 @@ from engine.acestep.sampler import SamplerState, sample
 from engine.acestep.source_latents import needed_latents, remember_take, to_project
 from engine.acestep.steps import Steps
 from engine.api import EngineTake, GenerationRequest
+from protocol.vocabulary import Verb
 
 if TYPE_CHECKING:
     from engine.acestep.runtime import Runtime
     from engine.api import Audio
 
 STEREO = 2
+
+KEPT_EVERY_S = 20.0
+"""How often the state of a run is kept while it goes; a run that is shorter is only kept when it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -41,29 +48,74 @@ class Pass:
 
 
 @dataclass
-class _Denoised:
-    """The final latents of the runs so far, and what is kept for a resume."""
+class Kept:
+    """What of a job lies on disk for a resume; dropped when the whole job is done."""
 
-    latents: dict[int, Tensor] = field(default_factory=dict)
-    keys: dict[int, str] = field(default_factory=dict)
+    resume: Resume | None
+    keys: list[str] = field(default_factory=list)
+    finished: dict[str, SamplerState] = field(default_factory=dict)
+    """Runs that are done; written only if the job is cut short."""
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def of(cls, request: GenerationRequest) -> Kept:
+        return cls(Resume(request.cache_dir / "resume") if request.cache_dir else None)
+
+    def load(self, key: str) -> SamplerState | None:
+        self.keys.append(key)
+        return None if self.resume is None else self.resume.load(key)
+
+    def save(self, key: str, state: SamplerState) -> None:
+        if self.resume is not None:
+            self.resume.save(key, state)
+            self.resume.prune()
+
+    def save_finished(self) -> None:
+        """The job is cut short, cancelled or out of memory: what is done need not be done again."""
+        for key, state in self.finished.items():
+            self.save(key, state)
+
+    def drop(self) -> None:
+        """The job is done."""
+        if self.resume is not None:
+            for key in self.keys:
+                self.resume.drop(key)
 
 
-def perform(work: Pass, runtime: Runtime, steps: Steps, *, items_per_pass: int) -> list[list[EngineTake]]:
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """The final latents of one run, and what its takes need of it."""
+
+    run: workflow.Run
+    latents: Tensor
+    """``(seeds, T, D)``."""
+
+
+def perform(work: Pass, runtime: Runtime, steps: Steps, kept: Kept, *, items_per_pass: int) -> list[list[EngineTake]]:
     """The takes of each request of the pass, in the order seed, track. Raises `Cancelled` and what the parts raise."""
-    with torch.inference_mode():
+    with torch.inference_mode(), _exact():
         scene = workflow.lay_out(work.requests[0], work.plan, work.window, runtime, steps)
-        runs = list(_runs(work, scene, runtime, items_per_pass))
-        cache_dir = work.requests[0].cache_dir
-        resume = Resume(cache_dir / "resume") if cache_dir else None
-        denoised = _denoise(runs, work, runtime, steps, resume)
-        takes = _decoded(work, runs, denoised, runtime, steps)
-        if resume is not None:
-            for key in denoised.keys.values():
-                resume.drop(key)
-        return takes
+        runs = _run_count(work, items_per_pass)
+        results: list[_Result] = []
+        for number, run in enumerate(_runs(work, scene, runtime, items_per_pass)):
+            key = key_of(_identity(run, work, runtime))
+            results.append(_denoised(run, number, runs, key, steps, kept, runtime))
+            kept.finished[key] = SamplerState(work.plan.schedule.steps, results[-1].latents)
+        return _decoded(work, results, runtime, steps)
+
+
+def _exact() -> AbstractContextManager[None]:
+    """No TF32 where float32 is computed, nothing that is tuned by the clock."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def _run_count(work: Pass, items_per_pass: int) -> int:
+    request = work.requests[0]
+    return len(workflow.tracks_of(request)) * -(-len(request.seeds) // items_per_pass)
 
 
 def _runs(work: Pass, scene: workflow.Scene, runtime: Runtime, items_per_pass: int) -> Iterator[workflow.Run]:
+    """Track after track, so that the prompts of only one lie on the device."""
     request = work.requests[0]
     times = runtime.denoiser.times(work.plan.schedule.evaluations)
     for track in workflow.tracks_of(request):
@@ -71,38 +123,34 @@ def _runs(work: Pass, scene: workflow.Scene, runtime: Runtime, items_per_pass: i
         for first in range(0, len(request.seeds), items_per_pass):
             seeds = request.seeds[first : first + items_per_pass]
             yield workflow.Run(work.plan, work.window, scene, told, track, seeds, runtime, times)
+        del told
 
 
 # --- denoising --------------------------------------------------------------------------------------------------------
-def _denoise(
-    runs: Sequence[workflow.Run], work: Pass, runtime: Runtime, steps: Steps, resume: Resume | None
-) -> _Denoised:
-    told = steps.denoiser(len(runs))
-    done = _Denoised(keys={number: key_of(_identity(run, work, runtime)) for number, run in enumerate(runs)})
+def _denoised(
+    run: workflow.Run, number: int, runs: int, key: str, steps: Steps, kept: Kept, runtime: Runtime
+) -> _Result:
+    saved_at = kept.clock()
 
-    def keep(number: int, state: SamplerState) -> None:
-        """Cancelled in this run: its state, and the results of the runs before it."""
-        if resume is not None:
-            resume.save(done.keys[number], state)
-            for earlier, latents in done.latents.items():
-                resume.save(done.keys[earlier], SamplerState(runs[earlier].plan.schedule.steps, latents))
-            resume.prune()
+    def keep_now_and_then(state: SamplerState) -> None:
+        nonlocal saved_at
+        if kept.clock() - saved_at >= KEPT_EVERY_S:
+            kept.save(key, state)
+            saved_at = kept.clock()
 
-    for number, run in enumerate(runs):
-        state = None if resume is None else resume.load(done.keys[number])
-        x = sample(
-            run.start(),
-            run.plan.schedule,
-            run.plan.guidance,
-            run.evaluate,
-            after_step=run.after_step(),
-            noise_at=run.noise_at,
-            state=state,
-            on_step=partial(told, number),
-            checkpoint=partial(keep, number),
-        )
-        done.latents[number] = x
-    return done
+    latents = sample(
+        run.start(),
+        run.plan.schedule,
+        run.plan.guidance,
+        run.evaluate,
+        after_step=run.after_step(),
+        noise_at=run.noise_at,
+        state=kept.load(key),
+        on_step=runtime.in_time(partial(steps.denoising, number, runs)),
+        on_state=keep_now_and_then,
+        checkpoint=partial(kept.save, key),
+    )
+    return _Result(replace(run, told=run.told.forgotten()), latents)
 
 
 def _identity(run: workflow.Run, work: Pass, runtime: Runtime) -> Mapping[str, Any]:
@@ -118,6 +166,7 @@ def _identity(run: workflow.Run, work: Pass, runtime: Runtime) -> Mapping[str, A
         "verb": request.verb,
         "seeds": list(run.seeds),
         "source": request.source.sha256 if request.source else None,
+        "source_latents": run.scene.origin,
         "rate": request.rate,
         "reference": request.reference.sha256 if request.reference else None,
         "window": [window.start, window.frames, list(window.regions), window.loop],
@@ -125,41 +174,57 @@ def _identity(run: workflow.Run, work: Pass, runtime: Runtime) -> Mapping[str, A
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
-def _decoded(
-    work: Pass, runs: Sequence[workflow.Run], denoised: _Denoised, runtime: Runtime, steps: Steps
-) -> list[list[EngineTake]]:
+def _decoded(work: Pass, results: Sequence[_Result], runtime: Runtime, steps: Steps) -> list[list[EngineTake]]:
     """Only the regions, in float32, at the project's rate."""
-    items = [
-        (seed, run, denoised.latents[number][place])
-        for number, run in enumerate(runs)
-        for place, seed in enumerate(run.seeds)
-    ]
+    items = [(seed, result, place) for result in results for place, seed in enumerate(result.run.seeds)]
     seeds = list(work.requests[0].seeds)
     items.sort(key=lambda item: seeds.index(item[0]))  # stable: tracks stay in their order
     total = len(items) * len(work.requests)
     takes: list[list[EngineTake]] = []
-    for place, request in enumerate(work.requests):
+    for request in work.requests:
         takes.append([])
-        for number, (seed, run, x) in enumerate(items):
-            done = place * len(items) + number
-            steps.decoding(done / total)
-            takes[-1].append(_take(work, request, seed, run, x, runtime))
+        for seed, result, place in items:
+            done = sum(map(len, takes))
+            step = partial(_part_of, steps.decoding, done, total)
+            takes[-1].append(_take(work, request, seed, result.run, result.latents[place], runtime, step))
     return takes
 
 
+def _part_of(step: Callable[[float], None], done: int, total: int, fraction: float) -> None:
+    step((done + fraction) / total)
+
+
 def _take(
-    work: Pass, request: GenerationRequest, seed: int, run: workflow.Run, x: Tensor, runtime: Runtime
+    work: Pass,
+    request: GenerationRequest,
+    seed: int,
+    run: workflow.Run,
+    x: Tensor,
+    runtime: Runtime,
+    step: Callable[[float], None],
 ) -> EngineTake:
-    window, plan = work.window, work.plan
+    window = work.window
     latents = run.finished(x[None])[0]
     # A source that is looped or ends is not there beyond the window: what the resampler needs there is silence's.
     first, last = needed_latents(request.region, request.rate)
     within = max(first, window.start), min(last, window.start + window.frames)
-    sound = runtime.codec.decode(latents, within[0] - window.start, within[1] - window.start)
+    sound = runtime.codec.decode(latents, within[0] - window.start, within[1] - window.start, step)
     channels = request.source.channels if request.source is not None else STEREO
-    audio = to_project(sound, within[0], request.rate, request.region, channels)
+    return EngineTake(
+        audio=to_project(sound, within[0], request.rate, request.region, channels),
+        start=request.region[0],
+        seed=seed,
+        track=run.track,
+        notes=_notes(work, request, run, runtime),
+        on_written=_keeper(request, window, latents, runtime),
+    )
+
+
+def _notes(work: Pass, request: GenerationRequest, run: workflow.Run, runtime: Runtime) -> dict[str, Any]:
+    """What the recipe says of how a take came about; JSON only."""
+    window = work.window
     notes = {
-        **plan.notes(),
+        **work.plan.notes(),
         **runtime.notes(),
         "window": {
             "start": window.start,
@@ -167,22 +232,18 @@ def _take(
             "per_second": LATENT_RATE,
             "loop": list(window.loop) if window.loop else None,
         },
+        "items_per_pass": len(run.seeds),
         "encoded_frames": run.scene.encoded_frames,
     }
+    if run.scene.origin is not None:
+        notes["source_latents"] = run.scene.origin
     if run.told.cuts:
         notes["shortened"] = list(run.told.cuts)
     if len(work.numbers) > 1:
         notes["regions_together"] = list(work.numbers)
-    if request.verb.makes_stems and len(request.tracks) > 1 and plan.verb.value == "complete":
+    if request.verb is Verb.COMPLETE and len(request.tracks) > 1:
         notes["tracks_together"] = [str(track) for track in request.tracks]
-    return EngineTake(
-        audio=audio,
-        start=request.region[0],
-        seed=seed,
-        track=run.track,
-        notes=notes,
-        on_written=_keeper(request, window, latents, runtime),
-    )
+    return notes
 
 
 def _keeper(

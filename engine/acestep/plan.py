@@ -173,8 +173,12 @@ def _not_used(
         yield f"modularScheduler's apg values: guidance is {'off' if is_off else guidance.kind}"
     if task.steps and modular.sigmas is not None:
         yield "steps: modularScheduler.sigmas says every time itself"
-    elif is_draft and traits.is_turbo and task.steps:
+    elif is_draft and task.steps and traits.is_turbo:
         yield "steps: the draft checkpoint has its own"
+    elif is_draft and task.steps and task.steps > DRAFT_STEPS:
+        yield f"steps: a draft makes {DRAFT_STEPS}"
+    if is_off and (task.settings.cfg_interval_start, task.settings.cfg_interval_end) != (0.0, 1.0):
+        yield "cfgIntervalStart, cfgIntervalEnd: guidance is off"
     if is_draft and traits.is_turbo and task.cfg_scale:
         yield "CFGScale: the draft checkpoint has its guidance built in"
     if task.settings.cover_conditioning_scale != 1.0 and verb is not Verb.COVER:

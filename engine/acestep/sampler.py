@@ -78,13 +78,15 @@ def sample(
     noise_at: Callable[[int], Tensor] | None = None,
     state: SamplerState | None = None,
     on_step: OnStep | None = None,
+    on_state: Callable[[SamplerState], None] | None = None,
     checkpoint: Callable[[SamplerState], None] | None = None,
 ) -> Tensor:
     """Denoise `start` (batch, frames, channels), which lies at the schedule's first time, to t = 0; float32.
 
     `noise_at(step)` is the fresh noise of a step of the SDE solver, of the shape of `start`. Give `state` to go on from
-    it: the rest is computed as if there had been no interruption, provided everything else is the same. When `on_step`
-    or `evaluate` raises `Cancelled`, `checkpoint` gets the state after the last whole step before it propagates.
+    it: the rest is computed as if there had been no interruption, provided everything else is the same. `on_state`
+    hears the state after every step. When `on_step` or `evaluate` raises `Cancelled`, or the memory runs out,
+    `checkpoint` gets the state after the last whole step before the error propagates.
     """
     if schedule.solver == "sde" and noise_at is None:
         raise ValueError("the SDE solver needs noise_at")
@@ -103,9 +105,11 @@ def sample(
             if after_step is not None:
                 x = after_step(x, step, schedule.sigmas[step + 1])
             state = SamplerState(step + 1, x, guide.state())
+            if on_state is not None:
+                on_state(state)
             if on_step is not None:
                 on_step(step + 1, schedule.steps)
-    except Cancelled:
+    except (Cancelled, torch.OutOfMemoryError):
         if checkpoint is not None:
             checkpoint(state)
         raise

@@ -72,6 +72,13 @@ class SourceLatents:
         self.encoded_frames = 0
         """How many latent frames had to be encoded so far."""
 
+    @property
+    def origin(self) -> str:
+        """Where the latents come from, which changes the audio: ``encoded``, or which take's own they are."""
+        if self._own is None:
+            return "encoded"
+        return f"take {hashlib.sha256(self._own.numpy().tobytes()).hexdigest()[:16]}"
+
     def read(self, first: int, last: int, step: Step | None = None) -> Tensor:
         """Latents ``(last - first, dim)`` (float32, CPU) of frames ``first..last``, which may lie beyond the source.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from engine.acestep.sampler import Eta
 from engine.api import IsCancelled, ReportProgress
 from engine.wire import LongStep
@@ -26,7 +24,8 @@ class Steps:
     def __init__(self, progress: ReportProgress, cancelled: IsCancelled, passes: int) -> None:
         self._progress, self._cancelled, self._passes = progress, cancelled, passes
         self._pass = 0
-        self._eta: Eta | None = None
+        self._eta = Eta()
+        self._step_s: float | None = None
 
     def check(self) -> None:
         """Raise `Cancelled` if nobody wants the job any more."""
@@ -48,24 +47,18 @@ class Steps:
         self.check()
         self._tell(self._at(_ENCODED * fraction), "encoding the surroundings", STEP_ALLOWANCE_S)
 
-    def denoiser(self, runs: int) -> Callable[[int, int, int], None]:
-        """What to call at each step of each of so many runs: (run, steps done, steps in all)."""
-        self._eta = Eta()
-        eta = self._eta
-
-        def told(run: int, done: int, total: int) -> None:
-            self.check()
-            left = eta.seconds_left(done, total)
-            seconds_left = -1.0 if left is None else left + (runs - run - 1) * left * total / max(1, total - done)
-            if left is not None and done == total:
-                seconds_left = 0.0 if run + 1 == runs else -1.0
-            share = (run + done / total) / runs
-            which = f", take {run + 1} of {runs}" if runs > 1 else ""
-            stage = f"step {min(done + 1, total)} of {total}{which}"
-            fraction = self._at(_ENCODED + (_DENOISED - _ENCODED) * share)
-            self._tell(fraction, stage, STEP_ALLOWANCE_S, seconds_left if self._passes == 1 else -1.0)
-
-        return told
+    def denoising(self, run: int, runs: int, done: int, total: int) -> None:
+        """`done` of `total` steps of one of the pass's runs are made; the time left counts the runs to come."""
+        self.check()
+        left_s = self._eta.seconds_left(done, total)
+        if left_s is not None and done < total:
+            self._step_s = left_s / (total - done)
+        to_come = (runs - run - 1) + runs * (self._passes - self._pass - 1)
+        seconds_left = -1.0 if self._step_s is None else self._step_s * (total - done + total * to_come)
+        which = f", take {run + 1} of {runs}" if runs > 1 else ""
+        share = (run + done / total) / runs
+        fraction = self._at(_ENCODED + (_DENOISED - _ENCODED) * share)
+        self._tell(fraction, f"step {min(done + 1, total)} of {total}{which}", STEP_ALLOWANCE_S, seconds_left)
 
     def decoding(self, fraction: float) -> None:
         """Of the pass's takes."""

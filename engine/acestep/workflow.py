@@ -24,7 +24,7 @@ and values per prompt, and the tables of time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,14 +61,15 @@ class Scene:
     free: Tensor
     """The same for free generation, which a cover turns to at its end."""
     encoded_frames: int
-    source_latents: SourceLatents | None
+    origin: str | None
+    """Where the source's latents come from (see `SourceLatents.origin`); None without a source."""
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
     """What the network is told for one track: with the prompt, and without (or with the negative prompt)."""
 
-    with_prompt: Conditioning
+    with_prompt: Conditioning | None
     without: Conditioning | None
     free: Conditioning | None
     """For the end of a cover."""
@@ -76,6 +77,10 @@ class Told:
     """The texts themselves, which determine the audio."""
     cuts: tuple[str, ...]
     """What had to be shortened, in words."""
+
+    def forgotten(self) -> Told:
+        """The same without what lies on the device: at full size hundreds of megabytes per prompt."""
+        return replace(self, with_prompt=None, without=None, free=None)
 
 
 def lay_out(request: GenerationRequest, plan: Plan, window: LatentWindow, runtime: Runtime, steps: Steps) -> Scene:
@@ -103,7 +108,7 @@ def lay_out(request: GenerationRequest, plan: Plan, window: LatentWindow, runtim
         context=torch.cat([seen, mask.expand(-1, -1, width)], dim=-1),
         free=torch.cat([silence, everywhere.expand(-1, -1, width)], dim=-1),
         encoded_frames=0 if latents is None else latents.encoded_frames,
-        source_latents=latents,
+        origin=None if latents is None else latents.origin,
     )
 
 
@@ -193,9 +198,8 @@ class Run:
         step = self.plan.schedule.step_of(index)
         is_free = self.told.free is not None and step >= self.plan.source_steps
         context = self.scene.free if is_free else self.scene.context
-        branches = [self.told.free if is_free and self.told.free is not None else self.told.with_prompt]
-        if is_guided and self.told.without is not None:
-            branches.append(self.told.without)
+        told = self.told.free if is_free else self.told.with_prompt
+        branches = [each for each in (told, self.told.without if is_guided else None) if each is not None]
         velocities = self.runtime.denoiser.velocity(x, context, self.times, index, branches)
         return velocities[0], velocities[1] if len(velocities) > 1 else None
 

@@ -1,7 +1,7 @@
 """The null test: lay the take over the original at its place and subtract. What is left outside the region is damage.
 
-Measured on the samples as they are delivered, never assumed: a take that is a sample too long, or lies a sample off,
-leaves something outside.
+Measured on the samples that the file holds, never assumed: a take that is a sample too long leaves something outside,
+one that lies a sample off does not begin with the original's own sample.
 """
 
 from __future__ import annotations

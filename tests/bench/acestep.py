@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
@@ -82,7 +83,7 @@ def machine(setting: Setting, load_before: float) -> str:
     """The machine, the versions and how busy it was."""
     import torch
 
-    command = "make bench-engine" + (f" ARGS='--threads {setting.threads}'" if setting.threads else "")
+    command = "make bench-engine" + (f" ARGS='--threads {setting.threads}'" if setting.threads > 1 else "")
     names = [
         line.split(":", 1)[1].strip()
         for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else [])
@@ -90,6 +91,9 @@ def machine(setting: Setting, load_before: float) -> str:
     ]
     memory = psutil.virtual_memory().total / 2**30
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
+    how = "Times are the wall clock's."
+    if setting.clock is time.process_time:
+        how = "Times are CPU time, which others at work on the machine disturb less; the wall clock's are in brackets."
     load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} at the end"
     return "\n".join(
         [
@@ -97,8 +101,7 @@ def machine(setting: Setting, load_before: float) -> str:
             f"- date: {datetime.now(UTC):%Y-%m-%d}",
             f"- machine: {names[0] if names else platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, "
             f"{platform.system()}; device: {torch.cuda.get_device_name() if setting.device == 'cuda' else 'cpu'}",
-            f"- threads: {setting.threads or torch.get_num_threads()}, on both sides; load average {load}"
-            + (" (others were at work on this machine: read ratios)" if load_before > 1.0 else ""),
+            f"- threads: {setting.threads}, on both sides; load average {load}. {how}",
             f"- Python {platform.python_version()}, {libraries}",
         ]
     )
@@ -145,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--geometry", choices=geometry.GEOMETRIES, help="default, for the page: reduced on cpu, xl on cuda"
     )
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 1 where others use the machine too")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides")
     parser.add_argument("--in-memory", action="store_true", help="make the weights on the device, as for XL")
     chosen = parser.parse_args(arguments)
     device = chosen.device or _best_device()
@@ -163,8 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             in_memory=in_memory,
             work=work,
             steps=2 if chosen.quick else geometry.GEOMETRIES[name].steps,
-            repeats=2 if chosen.quick else 5,
-            stock_repeats=1 if chosen.quick else 2,
+            repeats=2 if chosen.quick else 4,
             threads=chosen.threads,
         )
         page = measured_page(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +34,7 @@ def measure(setting: Setting, windows_s: Sequence[int]) -> list[Step]:
     setting.apply()
     pipe = geometry.stock(geometry.GEOMETRIES[setting.geometry], setting.device)
     with torch.inference_mode():
-        return [_measure(pipe, window_s, max(3, 300 // window_s)) for window_s in windows_s]
+        return [_measure(setting, pipe, window_s) for window_s in windows_s]
 
 
 def decode_rate(setting: Setting, seconds: int) -> float:
@@ -47,10 +46,10 @@ def decode_rate(setting: Setting, seconds: int) -> float:
     sizes = geometry.GEOMETRIES[setting.geometry]
     codec = Codec(geometry.modules(sizes, setting.device)["vae"], torch.device(setting.device))
     latents = torch.randn(seconds * FRAMES_PER_S, sizes.latent_dim)
-    return min(_timed(lambda: codec.decode(latents, 0, len(latents)))[0] for _ in range(3)) / seconds
+    return min(_timed(setting, lambda: codec.decode(latents, 0, len(latents)))[0] for _ in range(3)) / seconds
 
 
-def _measure(pipe: Any, window_s: int, repeats: int) -> Step:
+def _measure(setting: Setting, pipe: Any, window_s: int) -> Step:
     import torch
 
     from engine.acestep.denoiser import Denoiser
@@ -98,17 +97,18 @@ def _measure(pipe: Any, window_s: int, repeats: int) -> Step:
         compiled = Denoiser(net, compile=True)
         padded = [compiled.condition(hidden), compiled.null(null)]
         works["compiled"] = (lambda: compiled.velocity(x, context, table, 0, padded), False)
-    return _compared(works, window_s, repeats)
+    return _compared(setting, works, window_s)
 
 
-def _compared(works: dict[str, tuple[Callable[[], Any], bool]], window_s: int, repeats: int) -> Step:
+def _compared(setting: Setting, works: dict[str, tuple[Callable[[], Any], bool]], window_s: int) -> Step:
+    repeats = max(2, 180 // window_s)
     seconds: dict[str, float] = {}
     errors: dict[str, float] = {}
     expected: Any = None
     for repeat in range(repeats + 1):  # the first round warms up; in turns, so that a noisy moment meets all
         for name, (work, is_dense) in works.items():
             with _dense() if is_dense else contextlib.nullcontext():
-                taken, made = _timed(work)
+                taken, made = _timed(setting, work)
             if repeat == 0:
                 expected = expected or [part.float() for part in made]
                 difference = max((part.float() - whole).abs().max() for part, whole in zip(made, expected, strict=True))
@@ -143,13 +143,12 @@ def _dense_mask(*arguments: Any, flex: bool) -> Any:
         attention.DENSE_WINDOWS = before
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(setting: Setting, work: Callable[[], Any]) -> tuple[float, Any]:
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter()
+    wait = torch.cuda.synchronize if setting.device == "cuda" else lambda: None
+    wait()
+    began = setting.clock()
     made = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, made
+    wait()
+    return setting.clock() - began, made

@@ -33,7 +33,7 @@ def test_weights_made_in_memory_are_those_that_are_written(tmp_path: Path) -> No
     for in_memory in (False, True):
         work = tmp_path / f"in-memory-{in_memory}"
         work.mkdir()
-        setting = acestep_jobs.Setting("tiny", "cpu", checkpoint, in_memory, work, steps=2, repeats=1, stock_repeats=1)
+        setting = acestep_jobs.Setting("tiny", "cpu", checkpoint, in_memory, work, steps=2, repeats=1)
         (take,) = acestep_jobs.Ours(setting, songs[0]).takes(songs[0], "repaint", (10.0, 12.0), seed=3)
         sounds.append(soundfile.read(take.file, dtype="float32")[0])
     assert np.isfinite(sounds[0]).all()
@@ -44,7 +44,7 @@ def test_weights_made_in_memory_are_those_that_are_written(tmp_path: Path) -> No
 @pytest.mark.timeout(900)
 def test_a_quick_run_measures_everything_and_writes_no_page(capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in acestep.DOCS.glob("benchmarks-engine*")}
-    assert acestep.main(["--quick", "--geometry", "tiny", "--device", "cpu", "--threads", "1"]) == 0
+    assert acestep.main(["--quick", "--geometry", "tiny", "--device", "cpu"]) == 0
     page = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in acestep.DOCS.glob("benchmarks-engine*")} == before
     titles = re.findall(r"^## (.+)$", page, re.MULTILINE)

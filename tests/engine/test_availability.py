@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,24 @@ def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver, and a torch that can use it; what this machine has is neither."""
     monkeypatch.setattr(availability, "has_gpu", lambda: True)
+    monkeypatch.setattr(availability, "_torch_is_for_cpu", lambda: False)
 
 
 def on_cpu(checkpoint: Path) -> Mapping[str, Any]:
     return {"checkpoint": str(checkpoint), "device": "cpu"}
+
+
+@pytest.mark.skipif("+cpu" not in metadata.version("torch"), reason="this torch can use a GPU")
+def test_a_torch_without_gpu_support_is_named_though_the_driver_is_there(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    monkeypatch.setattr(availability, "has_gpu", lambda: True)
+    told = why_not("acestep", {"checkpoint": checkpoint.name, "models_dir": str(checkpoint.parent)})
+    assert told is not None
+    assert "built without GPU support" in told
+    assert why_not("acestep", on_cpu(checkpoint)) is None
 
 
 def test_only_acestep_needs_anything() -> None:

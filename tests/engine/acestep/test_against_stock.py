@@ -41,7 +41,7 @@ def _request(verb: Verb, source: Source | None, tracks: tuple[TrackClass, ...] =
     region = REGION if verb in (Verb.REPAINT, Verb.LEGO) else (0, SECONDS * RATE)
     return GenerationRequest(
         verb=verb,
-        task=Task(positive_prompt=CAPTION, strength=0.0, steps=STEPS, cfg_scale=7.0, seed=7, **task),
+        task=Task(positive_prompt=CAPTION, strength=0.0, steps=STEPS, cfg_scale=7.0, seed=7, context_bars=4, **task),
         seeds=(7,),
         region=region,
         rate=RATE,

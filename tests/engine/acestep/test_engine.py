@@ -281,6 +281,64 @@ def test_a_cancelled_job_resumes_from_its_last_latent_with_the_same_bits(studio:
         assert np.array_equal(samples(one), samples(other))
 
 
+def test_what_was_denoised_is_not_lost_when_the_job_is_cancelled_while_it_is_decoded(studio: Studio):
+    request = studio.request(Verb.REPAINT, (4.0, 6.0), steps=8, number_results=2)
+
+    def decoding() -> bool:
+        return bool(studio.progress) and studio.progress[-1].stage == "decoding"
+
+    with pytest.raises(Cancelled):
+        studio.render(request, decoding)
+    studio.progress.clear()
+    studio.render(request)
+    assert not any(step.stage.startswith("step 2 of 8") for step in studio.progress)
+
+
+def test_a_pass_that_is_done_is_not_made_again_when_a_later_one_is_cancelled(tmp_path: Path, tiny_base: Path):
+    studio = Studio(tmp_path, engine(tiny_base), seconds=90.0)
+    request = studio.request(Verb.REPAINT, (4.0, 5.0), (80.0, 81.0), steps=8)
+
+    def in_the_second() -> bool:
+        return bool(studio.progress) and studio.progress[-1].fraction > 0.7
+
+    with pytest.raises(Cancelled):
+        studio.render(request, in_the_second)
+    studio.progress.clear()
+    takes = studio.render(request)
+    assert ["regions_together" in notes(take) for take in takes] == [False, False]
+    assert sum(step.stage.startswith("step 2 of 8") for step in studio.progress) == 0
+
+
+def test_out_of_memory_goes_on_from_the_last_step(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+    expected = samples(*studio.render(studio.request(Verb.REPAINT, (4.0, 6.0), steps=8)))
+    studio.progress.clear()
+    _run_out_of_memory(monkeypatch, times=1, after=5)
+    (take,) = studio.render(studio.request(Verb.REPAINT, (4.0, 6.0), steps=8))
+    assert sum(step.stage.startswith("step 2 of 8") for step in studio.progress) == 1
+    assert np.array_equal(samples(take), expected)
+
+
+def test_regions_made_together_are_the_same_when_only_they_are_asked_for(tmp_path: Path, tiny_base: Path):
+    """What `redo` does with one of them, whatever other regions the job had, each with a context of its own."""
+    studio = Studio(tmp_path, engine(tiny_base), seconds=50.0)
+    near, odd, far = (7.4, 7.9), (9.0, 9.8), (41.7, 41.9)
+    together = studio.render(studio.request(Verb.REPAINT, near, odd, far, context_bars=1.0))
+    assert notes(together[0])["regions_together"] == [0, 1]
+    again = studio.render(studio.request(Verb.REPAINT, near, odd, context_bars=1.0))
+    for one, other in zip(together[:2], again, strict=True):
+        assert np.array_equal(samples(one), samples(other))
+
+
+def test_a_take_tells_whether_its_source_was_encoded_or_is_a_take_of_ours(studio: Studio):
+    (take,) = studio.render(studio.request(Verb.GENERATE, (0.0, 12.0)))
+    assert "source_latents" not in notes(take)
+    (plain,) = studio.render(studio.request(Verb.REPAINT, (4.0, 6.0)))
+    assert notes(plain)["source_latents"] == "encoded"
+    save(studio.file, samples(take), studio.rate, subtype="FLOAT")
+    (repainted,) = studio.render(studio.request(Verb.REPAINT, (4.0, 6.0)))
+    assert notes(repainted)["source_latents"].startswith("take ")
+
+
 def test_progress_moves_forward_at_every_step_and_tells_the_time_left(studio: Studio):
     studio.render(studio.request(Verb.REPAINT, (4.0, 6.0), steps=8))
     fractions = [step.fraction for step in studio.progress]
@@ -319,14 +377,15 @@ def test_a_memory_tier_changes_no_bit(tmp_path: Path, tiny_base: Path, memory: s
     assert np.array_equal(samples(takes[0]), samples(takes[1]))
 
 
-def _run_out_of_memory(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+def _run_out_of_memory(monkeypatch: pytest.MonkeyPatch, times: int, after: int = 0) -> None:
     """The allocator fails in the middle of denoising: there is no GPU here whose memory could be filled."""
     from engine.acestep.denoiser import Denoiser
 
-    real, left = Denoiser.velocity, [times]
+    real, left, made = Denoiser.velocity, [times], [0]
 
     def velocity(self: Any, *arguments: Any) -> Any:
-        if left[0]:
+        made[0] += 1
+        if left[0] and made[0] > after:
             left[0] -= 1
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, *arguments)

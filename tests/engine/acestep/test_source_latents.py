@@ -258,7 +258,7 @@ def test_more_than_two_channels_are_refused_with_what_to_do(codec: Codec) -> Non
 def test_a_windows_index_is_taken_in_order_with_loops_and_silence(codec: Codec) -> None:
     source = song(4.0)
     latents = latents_of(source, codec)
-    window = plan([(4 * 48_000, 6 * 48_000)], 48_000, source.frames, (480_000, 0), joins=True)
+    window = plan([(4 * 48_000, 6 * 48_000)], 48_000, source.frames, (480_000, 0))
     heard: list[float] = []
     found = latents.take(window.index(), heard.append)
     whole = latents.read(0, 100)
