@@ -7,9 +7,11 @@ and `verify` need nothing that Stembridge does not bring; `pull` needs huggingfa
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +21,7 @@ from rich.table import Table
 from engine.acestep import checkpoints, hub
 from engine.acestep.catalogue import CATALOGUE, DEFAULT, Entry, Traits
 from engine.acestep.checkpoints import Checkpoint
-from protocol.errors import EngineMissing
+from protocol.errors import EngineError, EngineMissing
 from protocol.vocabulary import Verb
 
 OK, WRONG = 0, 1
@@ -89,9 +91,10 @@ def verify(name: str, models_dir: Path | None) -> int:
             models_dir,
             lambda file, done, total: bar.update(shown, description=file, completed=done, total=total),
         )
-    for problem in result.problems:
+    problems = [*result.problems] or _misfits(name, models_dir)
+    for problem in problems:
         _say(problem)
-    if result.problems:
+    if problems:
         return WRONG
     _say(f"{result.name} is complete: {result.folder}")
     if result.compared:
@@ -102,6 +105,24 @@ def verify(name: str, models_dir: Path | None) -> int:
             "checksums, as one copied by hand."
         )
     return OK
+
+
+def _misfits(name: str, models_dir: Path | None) -> list[str]:
+    """Whether files that are whole also belong together; only where the engine's libraries are installed."""
+    if any(find_spec(library) is None for library in ("torch", "diffusers", "transformers")):
+        return []
+    logging.disable(
+        logging.WARNING
+    )  # what libraries grumble about while they are imported is not about this checkpoint
+    try:
+        from engine.acestep.model import check
+
+        check(checkpoints.find(name, models_dir))
+    except EngineError as error:
+        return [error.sentence]
+    finally:
+        logging.disable(logging.NOTSET)
+    return []
 
 
 def _rows(models_dir: Path | None) -> Iterator[_Row]:

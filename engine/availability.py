@@ -39,6 +39,7 @@ def _lacks_of_acestep(options: Mapping[str, Any]) -> Iterator[str]:
         )
     if complaint := _checkpoint_lacks(options):
         yield complaint
+    yield from _loras_lack(options)
     if options.get("device") != "cpu" and not missing and _torch_is_for_cpu():
         yield (
             "The PyTorch that is installed was built without GPU support. Install one for your GPU "
@@ -63,6 +64,17 @@ def _checkpoint_lacks(options: Mapping[str, Any]) -> str:
     except (ImportError, OSError) as error:
         return f"The checkpoint of the engine 'acestep' cannot be looked for: {error}."
     return ""
+
+
+def _loras_lack(options: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the configured adapters."""
+    from engine.acestep.checkpoints import find_lora
+
+    for lora in options.get("lora", ()):
+        try:
+            find_lora(str(lora["path"]))
+        except StembridgeError as error:
+            yield error.sentence
 
 
 def _torch_is_for_cpu() -> bool:

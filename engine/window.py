@@ -135,4 +135,10 @@ def _has_signal(audio: Audio) -> bool:
 
 
 def _span(frames: tuple[int, int], rate: int, start_s: float) -> str:
-    return f"{start_s + frames[0] / rate:.3f} s to {start_s + frames[1] / rate:.3f} s"
+    return f"{_seconds(start_s + frames[0] / rate)} to {_seconds(start_s + frames[1] / rate)}"
+
+
+def _seconds(value: float) -> str:
+    """To the millisecond, or finer where that would hide a sample."""
+    text = f"{value:.6f}"
+    return f"{text[:-3] if text.endswith('000') else text} s"

@@ -26,11 +26,12 @@ from pythonosc.parsing import ntp, osc_types
 from protocol.errors import BadPacket
 from protocol.float32 import Single
 
-MAX_DATAGRAM = 8192
+MAX_DATAGRAM = 65_507
+"""The largest that UDP carries: prompt, negative prompt and lyrics at their longest, in any script, fit into one."""
 MAX_DEPTH = 4
 MAX_ELEMENTS = 64
 MAX_ARGUMENTS = 1024
-"""A tempo map has five per point; 8 KiB hold fewer numbers than a thousand with their tags."""
+"""A tempo map has five per point."""
 
 _BUNDLE = b"#bundle\0"
 _BUNDLE_HEADER = 16
@@ -54,7 +55,10 @@ class TimedMessage:
 def decode(datagram: bytes, max_bytes: int = MAX_DATAGRAM) -> list[TimedMessage]:
     """The messages of a datagram, in order; raises `BadPacket` for all that is not OSC or goes beyond the caps."""
     if len(datagram) > max_bytes:
-        raise BadPacket(f"A packet of {len(datagram)} bytes is too large: at most {max_bytes} are read.")
+        raise BadPacket(
+            f"A packet of {len(datagram)} bytes is too large: at most {max_bytes} are read. Send long texts singly, "
+            "with /stembridge/set/prompt and its like."
+        )
     messages: list[TimedMessage] = []
     # Elements to be read, the next one last: (first byte, byte after the last, depth, due).
     waiting: list[tuple[int, int, int, float | None]] = [(0, len(datagram), 0, None)]

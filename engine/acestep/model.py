@@ -261,6 +261,40 @@ def _check_fit(checkpoint: Checkpoint, present: list[str]) -> None:
             raise _unfit(checkpoint, checkpoint.folder / name / "config.json", problem)
 
 
+def check(checkpoint: Checkpoint) -> None:
+    """Compare the weights that the files name, and their shapes, with what the configs make of them; loads none.
+
+    Raises `EngineError` for the first component that does not fit: it would fail when it is loaded.
+    """
+    present, headers = _known_classes(checkpoint), _whole(checkpoint).headers
+    _check_fit(checkpoint, present)
+    for name in present:
+        held: dict[str, list[int]] = {}
+        for file, header in headers.items():
+            if file.parent.name == name:
+                table = json.loads(header.raw)
+                held |= {key.removeprefix("model."): table[key]["shape"] for key in header.tensors}
+        wanted = {key: list(value.shape) for key, value in _empty(checkpoint, name).state_dict().items()}
+        lost = sorted(key for key, shape in wanted.items() if held.get(key) != shape)
+        extra = sorted(key for key in held.keys() - wanted.keys() if key not in _HARMLESS)
+        if lost or extra:
+            what = f"lacks the weights {_some(lost)}" if lost else f"holds foreign weights {_some(extra)}"
+            raise _unfit(checkpoint, checkpoint.folder / name, what)
+
+
+def _empty(checkpoint: Checkpoint, name: str) -> nn.Module:
+    """A component as its config describes it, without memory for its weights."""
+    folder = checkpoint.folder / name
+    kind = _class(name)
+    with _quiet(), torch.device("meta"):
+        try:
+            made = kind.from_config(kind.load_config(folder, local_files_only=True)) if name != "text_encoder" else None
+            module: nn.Module = made if made is not None else kind(kind.config_class.from_pretrained(folder))
+        except Exception as error:
+            raise _unfit(checkpoint, folder / "config.json", f"cannot be used: {_first_line(error)}") from error
+    return module
+
+
 # --- loading ----------------------------------------------------------------------------------------------------------
 def _component(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> Any:
     """One component on the CPU, in `dtype`, for inference, with every weight from its file."""

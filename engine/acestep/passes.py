@@ -25,6 +25,7 @@ from engine.acestep.sampler import SamplerState, sample
 from engine.acestep.source_latents import needed_latents, remember_take, to_project
 from engine.acestep.steps import Steps
 from engine.api import EngineTake, GenerationRequest
+from protocol.errors import EngineError
 from protocol.vocabulary import Verb
 
 if TYPE_CHECKING:
@@ -100,8 +101,17 @@ def perform(work: Pass, runtime: Runtime, steps: Steps, kept: Kept, *, items_per
         for number, run in enumerate(_runs(work, scene, runtime, items_per_pass)):
             key = key_of(_identity(run, work, runtime))
             results.append(_denoised(run, number, runs, key, steps, kept, runtime))
+            if not torch.isfinite(results[-1].latents).all():
+                raise EngineError(_broken(runtime.model.checkpoint.name))
             kept.finished[key] = SamplerState(work.plan.schedule.steps, results[-1].latents)
         return _decoded(work, results, runtime, steps)
+
+
+def _broken(checkpoint: str) -> str:
+    return (
+        "The network returned broken numbers. If a lower guidance does not help, the weights may be damaged: "
+        f"`stembridge models verify {checkpoint}` looks at every byte."
+    )
 
 
 def _exact() -> AbstractContextManager[None]:

@@ -27,11 +27,15 @@ from engine.acestep.options import Options
 from engine.acestep.weight_files import fingerprint, read_header
 from engine.api import Source
 from engine.audio import resample
+from engine.window import SILENCE_PEAK
+from protocol.errors import SourceSilent, SourceUnreadable
 
 if TYPE_CHECKING:
     from engine.api import Audio
 
 log = logging.getLogger("stembridge.acestep")
+
+STEREO = 2
 
 Loading = Callable[[float, str], None]
 """(fraction, what is being done); may raise `Cancelled`."""
@@ -133,8 +137,16 @@ class Runtime:
         """The timbre of a reference recording, ``(1, 750, D)``, kept for the next job that names the same."""
         if reference.sha256 not in self._timbres:
             self._timbres.clear()
-            audio = resample(_crops(reference), reference.rate, self.codec.rate)
-            stereo = torch.from_numpy(audio[:2]).expand(2, -1)
+            heard = _crops(reference)
+            if reference.channels > STEREO:
+                raise SourceUnreadable(
+                    f"The reference {reference.path.name} has {reference.channels} channels; ACE-Step hears stereo. "
+                    "Render it to stereo and name that file."
+                )
+            if not np.abs(heard).max(initial=0.0) > SILENCE_PEAK:
+                raise SourceSilent(f"The reference {reference.path.name} is silent: name one with sound in it.")
+            audio = resample(heard, reference.rate, self.codec.rate)
+            stereo = torch.from_numpy(audio).expand(STEREO, -1)
             self._timbres[reference.sha256] = self.texts.timbre(self.codec, stereo)
         return self._timbres[reference.sha256]
 

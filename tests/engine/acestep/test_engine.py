@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from protocol.errors import Cancelled, EngineCannot, EngineMissing, OutOfMemory
+from protocol.errors import Cancelled, EngineCannot, EngineError, EngineMissing, OutOfMemory, SourceError
 from protocol.job import RenderedTake
 from protocol.task import AdvancedFeatures, TaskSettings
 from protocol.vocabulary import TrackClass, Verb
@@ -201,6 +203,25 @@ def test_a_reference_recording_changes_the_timbre(shared: Studio):
     (take,) = shared.render(request)
     assert take.reference_sha256
     assert _differs(samples(take), samples(*shared.render(shared.request(Verb.COVER, (4.0, 6.0)))))
+
+
+@pytest.mark.parametrize(("channels", "level", "words"), [(6, 1.0, "channels"), (2, 0.0, "silent")])
+def test_a_reference_that_cannot_be_heard_is_refused_in_words(shared: Studio, channels: int, level: float, words: str):
+    reference = save(shared.folder / f"{words}.wav", song(3.0, 48_000, channels) * level, 48_000)
+    with pytest.raises(SourceError, match=words):
+        shared.render(shared.request(Verb.COVER, (4.0, 6.0), reference=reference))
+
+
+def test_broken_weights_are_not_blamed_on_the_musician(tmp_path: Path, tiny_base: Path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_base, damaged)
+    file = damaged / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["layers.0.mlp.up_proj.weight"].fill_(float("nan"))
+    save_file(tensors, file)
+    studio = Studio(tmp_path, engine(damaged))
+    with pytest.raises(EngineError, match="stembridge models verify damaged"):
+        studio.render(studio.request(Verb.REPAINT, (4.0, 6.0)))
 
 
 def test_a_long_prompt_never_costs_the_metadata_and_the_cut_is_told(shared: Studio):

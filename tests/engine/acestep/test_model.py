@@ -18,7 +18,7 @@ from torch import nn
 from engine.acestep.checkpoints import Checkpoint, find
 from engine.acestep.denoiser import Denoiser
 from engine.acestep.devices import Tier
-from engine.acestep.model import Model, load, part_bytes
+from engine.acestep.model import Model, check, load, part_bytes
 from protocol.errors import Cancelled, EngineError, EngineMissing
 
 CPU = torch.device("cpu")
@@ -379,3 +379,21 @@ def velocity(transformer: Any) -> torch.Tensor:
             context_latents=torch.randn(1, 20, 2 * dim, generator=generator).to(dtype),
             return_dict=False,
         )[0]
+
+
+# --- whole files that do not belong together --------------------------------------------------------------------------
+def test_a_checkpoint_fits(tiny_base: Path, tiny_turbo: Path) -> None:
+    check(find(str(tiny_base), None))
+    check(find(str(tiny_turbo), None))
+
+
+@pytest.mark.parametrize("name", ["transformer", "condition_encoder", "audio_tokenizer"])
+def test_weights_of_another_component_are_found_out_without_loading_them(
+    tmp_path: Path, tiny_base: Path, name: str
+) -> None:
+    folder = tmp_path / "swapped"
+    shutil.copytree(tiny_base, folder)
+    weights = "diffusion_pytorch_model.safetensors"
+    shutil.copy(folder / "vae" / weights, folder / name / weights)
+    with pytest.raises(EngineError, match=name):
+        check(find(str(folder), None))
