@@ -26,8 +26,8 @@ from pythonosc.parsing import ntp, osc_types
 from protocol.errors import BadPacket
 from protocol.float32 import Single
 
-MAX_DATAGRAM = 65_507
-"""The largest that UDP carries: prompt, negative prompt and lyrics at their longest, in any script, fit into one."""
+MAX_DATAGRAM = 48 * 1024
+"""Prompt, negative prompt and lyrics at their longest, in any script, fit into one."""
 MAX_DEPTH = 4
 MAX_ELEMENTS = 64
 MAX_ARGUMENTS = 1024
