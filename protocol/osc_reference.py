@@ -29,7 +29,7 @@ Protocol version {PROTOCOL_VERSION}.
 - Times are seconds of project time. Bar 1 begins at 0 s. A beat is a quarter note.
 - Bundles are read. A time tag up to 60 s ahead is kept, and a verb works on the session as it is when its time comes;
   one further ahead is refused (`bad_timetag`).
-- Limits: 8 KiB a packet, bundles four deep, 64 elements in a bundle, 1024 arguments.
+- Limits: 48 KiB a packet, bundles four deep, 64 elements in a bundle, 1024 arguments.
 
 ## Answers
 Every request to `{PREFIX}` is answered to its sender, from the port it was sent to, by `{PREFIX}/ack` or by

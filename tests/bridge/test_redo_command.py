@@ -86,7 +86,7 @@ def test_a_stem_made_together_does_not_come_out_the_same_alone(
     stem = make("choir")[3]
     monkeypatch.setattr("bridge.redo._made_with", lambda stem, recipe: [recipe.region])
     assert cli.main(["redo", "--config", str(toml), stem.file]) == 1
-    assert printed(capsys)[-1].startswith("different")
+    assert any(line.startswith("different") for line in printed(capsys))
 
 
 def test_a_draft_is_committed_as_a_final_take_of_the_same_region_and_seed(
