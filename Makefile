@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(BPM),--bpm "$(BPM)") $(if $(KEY),--key "$(KEY)") \
              $(if $(START),--start "$(START)") $(if $(END),--end "$(END)")
 
-.PHONY: demo test bench bench-engine lint types contracts docs check-docs clean help
+.PHONY: demo test test-bench bench bench-engine lint types contracts docs check-docs clean help
 
 help:
 	@echo "make demo        play a DAW against the real daemon and look at the takes"
@@ -23,7 +23,10 @@ demo: $(VENV)/installed
 	$(BIN)/stembridge demo $(DEMO_ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not bench" $(ARGS)
+
+test-bench: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m bench tests/bench $(ARGS)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m tests.bench $(ARGS)

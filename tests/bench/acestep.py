@@ -166,11 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             in_memory=in_memory,
             work=work,
             steps=2 if chosen.quick else geometry.GEOMETRIES[name].steps,
-            repeats=2 if chosen.quick else 4,
+            repeats=1 if chosen.quick else 4,
             threads=chosen.threads,
         )
         page = measured_page(
-            setting, (1, 1.5) if chosen.quick else (1, 4, 10), (28,) if chosen.quick else (28, 60, 240)
+            setting, (0.8, 1) if chosen.quick else (1, 4, 10), (12,) if chosen.quick else (28, 60, 240)
         )
     print(page)
     if not chosen.quick and name == usual:

@@ -296,7 +296,7 @@ ESTIMATED_FROM_MINUTES = 10
 
 
 def stock(setting: Setting, warm_up: Song, songs: list[Song]) -> dict[str, list[Run]]:
-    """The same jobs by the stock pipeline: repaint works on the whole song, complete on ours' window."""
+    """The same jobs by the stock pipeline: on the whole song; it knows no window."""
     side = Stock(setting, warm_up)
     runs = {}
     for song in songs:
@@ -304,8 +304,7 @@ def stock(setting: Setting, warm_up: Song, songs: list[Song]) -> dict[str, list[
         run = side.estimate(song) if estimates else side.run(song, "repaint", song.region)
         runs[f"repaint {song.minutes:g}"] = [run]
     shortest = songs[0]
-    crop = (COMPLETE_S[0] - CONTEXT_S, COMPLETE_S[1] + CONTEXT_S)
-    runs["complete"] = [side.run(shortest, "complete", COMPLETE_S, crop=crop)]
+    runs["complete"] = [side.run(shortest, "complete", COMPLETE_S)]
     for count in (1, VARIATIONS):
         runs[f"variations {count}"] = [side.run(shortest, "repaint", shortest.region, variations=count)]
     return runs

@@ -40,7 +40,7 @@ def test_weights_made_in_memory_are_those_that_are_written(tmp_path: Path) -> No
     np.testing.assert_array_equal(*sounds)
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.timeout(900)
 def test_a_quick_run_measures_everything_and_writes_no_page(capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in acestep.DOCS.glob("benchmarks-engine*")}
