@@ -144,8 +144,13 @@ def test_regions_near_each_other_are_made_in_one_pass(studio: Studio):
     assert [samples(take).shape[1] for take in takes] == [studio.rate, round(1.5 * studio.rate)]
 
 
-def test_the_prompt_is_heard_and_so_is_the_negative_one(shared: Studio):
-    plain = _audio(shared)
+@pytest.fixture(scope="module")
+def plain(shared: Studio) -> Any:
+    """The take that every other one is compared with."""
+    return _audio(shared)
+
+
+def test_the_prompt_is_heard_and_so_is_the_negative_one(shared: Studio, plain: Any):
     assert _differs(plain, _audio(shared, positive_prompt="solo flute, dry"))
     assert _differs(plain, _audio(shared, negative_prompt="distortion"))
     assert _differs(plain, _audio(shared, settings=TaskSettings(lyrics="[verse]\nsoft notes in the morning")))
@@ -172,8 +177,13 @@ def test_the_prompt_is_heard_and_so_is_the_negative_one(shared: Studio):
     ],
     ids=str,
 )
-def test_every_parameter_is_obeyed(shared: Studio, change: dict[str, Any]):
-    assert _differs(_audio(shared), _audio(shared, **change))
+def test_every_parameter_is_obeyed(shared: Studio, plain: Any, change: dict[str, Any]):
+    assert _differs(plain, _audio(shared, **change))
+
+
+def test_what_differs_differs_because_of_the_parameter(shared: Studio, plain: Any):
+    """The negative control of the test above."""
+    assert not _differs(plain, _audio(shared))
 
 
 def test_the_cfg_interval_lies_where_the_official_code_has_it(shared: Studio):
