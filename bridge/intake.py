@@ -53,6 +53,7 @@ def make_request(
     asked = task_from_settings({**session.settings, **{k: v for k, v in options.items() if k not in PLACE_OPTIONS}})
     # Drawn here and journalled with the job: a retry after a crash gives the same audio.
     task = asked if asked.seed is not None else with_seed(asked, draw_seed(secrets.randbits))
+    capabilities.judge(task)
     place = {name: options[name] for name in PLACE_OPTIONS if name in options}
     regions = _regions(verb, place, session, project, source, task, tempo_map if tempo_known else None, probe)
     for region in regions:

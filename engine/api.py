@@ -59,6 +59,8 @@ class Capabilities:
     """Distributions, beside those of this package, on whose versions the audio depends; recipes record them."""
     checkpoints: Mapping[str, CheckpointOffer] = field(default_factory=dict)
     """By name, the weights that a task may ask for; `verbs` and `why_not` are those of the configured ones."""
+    judge: Callable[[Task], None] = field(default=lambda _task: None, compare=False)
+    """Raises `EngineCannot` for what in a task is this engine's own business and cannot be; cheap."""
 
     def require(self, verb: Verb, tracks: Iterable[TrackClass] = (), checkpoint: str | None = None) -> None:
         """Raise `EngineCannot`, with a sentence that says what can be done instead, for what is not offered."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.acestep.catalogue import CATALOGUE
 from engine.acestep.checkpoints import Checkpoint, find, installed
 from engine.acestep.options import Options
+from engine.acestep.schedule import parse_modular
 from engine.api import Capabilities, CheckpointOffer
 from protocol.errors import EngineCannot, EngineMissing
 from protocol.task import Quality, Task
@@ -40,11 +41,16 @@ def capabilities(options: Options) -> Capabilities:
         "the region, and your words. Needs its weights; a GPU is advised.",
         why_not=_why_not(checkpoint),
         libraries=LIBRARIES,
+        judge=_judge,
         checkpoints={
             each.name: CheckpointOffer(each.traits.verbs, each.identity)
             for each in (*installed(options.models_dir), checkpoint)
         },
     )
+
+
+def _judge(task: Task) -> None:
+    parse_modular(task.advanced_features.modular_scheduler)
 
 
 def checkpoint_for(task: Task, verb: Verb, options: Options) -> tuple[Checkpoint, bool]:

@@ -188,6 +188,12 @@ def test_what_the_checkpoint_cannot_do_is_said_before_anything_is_queued(
         assert refusal.args[0] == "engine_cannot"
         assert "xl-base" in refusal.args[1]
         assert run(client, "complete", "tracks", "drums", "checkpoint", "xl-base")["takes"]
+        misspelt = client.ask("/stembridge/repaint", "scheduler", '{"solvr": "heun"}')
+        assert misspelt.args[0] == "engine_cannot"
+        assert "solver" in misspelt.args[1]
+        unknown = client.ask("/stembridge/repaint", "checkpoint", "xl-bass")
+        assert unknown.args[0] == "engine_cannot"
+        assert "xl-base" in unknown.args[1]
         assert run(client, "repaint", "steps", 2)["takes"]
 
 
