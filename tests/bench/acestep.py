@@ -41,7 +41,7 @@ Written by `make bench-engine`; do not edit. diffusers' `AceStepPipeline` agains
 steps, guidance (APG, 7), schedule and prompt, each side in a process of its own, warmed up by a short job. The weights
 are random: speed does not depend on them. Ours is a whole job on a WAV file: reading, encoding, denoising, decoding,
 splice, report and writing. The stock side reads the file and calls the pipeline. The regions begin and end on latent
-frames (40 ms); any others get up to 2 s more context.
+frames (40 ms); any others get up to 4 s more context.
 
 {note}{machine}
 """
