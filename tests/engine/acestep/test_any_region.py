@@ -47,10 +47,12 @@ def test_a_take_is_exactly_its_region_whatever_the_rate_the_length_and_the_steps
         least = round(0.02 * rate)
         first = round(place[0] * (frames - least))
         after = first + least + round(place[1] * (frames - first - least))
+        near = round(0.05 * rate)  # a context of a few samples may be silent, which is refused
+        first, after = 0 if first < near else first, frames if frames - after < near else after
         if verb is Verb.EXTEND:
-            first, after = max(1, first), frames + round((0.1 + 2 * place[1]) * rate)
+            first, after = max(frames // 2, first), frames + round((0.1 + 2 * place[1]) * rate)
         if verb is Verb.PREPEND:
-            first, after = -round((0.1 + 2 * place[0]) * rate), min(after, frames - 1)
+            first, after = -round((0.1 + 2 * place[0]) * rate), min(after, frames // 2)
         tracks = (TrackClass.DRUMS,) if verb is Verb.LEGO else ()
         (take,) = studio.render(studio.request(verb, (first / rate, after / rate), tracks=tracks, steps=steps))
         audio = samples(take)
