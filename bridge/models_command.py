@@ -11,7 +11,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +20,7 @@ from rich.table import Table
 from engine.acestep import checkpoints, hub
 from engine.acestep.catalogue import CATALOGUE, DEFAULT, Entry, Traits
 from engine.acestep.checkpoints import Checkpoint
+from engine.availability import missing_libraries
 from protocol.errors import EngineError, EngineMissing
 from protocol.vocabulary import Verb
 
@@ -109,7 +109,7 @@ def verify(name: str, models_dir: Path | None) -> int:
 
 def _misfits(name: str, models_dir: Path | None) -> list[str]:
     """Whether files that are whole also belong together; only where the engine's libraries are installed."""
-    if any(find_spec(library) is None for library in ("torch", "diffusers", "transformers")):
+    if missing_libraries():
         return []
     logging.disable(
         logging.WARNING

@@ -18,7 +18,9 @@ from typing import Any
 
 from protocol.errors import StembridgeError
 
-_LIBRARIES = ("torch", "diffusers", "transformers")
+LIBRARIES = ("torch", "diffusers", "transformers")
+"""What `acestep` needs beside this package."""
+
 _DRIVER_FILES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Left by the drivers of NVIDIA, AMD (ROCm), and of Windows for the Linux inside it."""
 
@@ -31,8 +33,13 @@ def why_not(name: str, options: Mapping[str, Any]) -> str | None:
     return " ".join(_lacks_of_acestep(options)) or None if name == "acestep" else None
 
 
+def missing_libraries() -> list[str]:
+    """Those of `LIBRARIES` that are not installed."""
+    return [library for library in LIBRARIES if find_spec(library) is None]
+
+
 def _lacks_of_acestep(options: Mapping[str, Any]) -> Iterator[str]:
-    missing = [library for library in _LIBRARIES if find_spec(library) is None]
+    missing = missing_libraries()
     if missing:
         yield (
             f"The engine 'acestep' needs {', '.join(missing)}, not installed here: pip install 'stembridge[acestep]'."

@@ -11,6 +11,7 @@ from engine.acestep.checkpoints import Checkpoint, find, installed
 from engine.acestep.options import Options
 from engine.acestep.schedule import parse_modular
 from engine.api import Capabilities, CheckpointOffer
+from engine.availability import LIBRARIES
 from protocol.errors import EngineCannot, EngineMissing
 from protocol.task import Quality, Task
 from protocol.vocabulary import TrackClass, Verb
@@ -20,8 +21,6 @@ log = logging.getLogger("stembridge.acestep")
 NAME, VERSION = "acestep", "1"
 DRAFTS = ("xl-turbo", "turbo")
 """The checkpoints that draft, where they are installed; the one of the configured checkpoint's size first."""
-
-LIBRARIES = ("torch", "diffusers", "transformers")
 
 
 def default_checkpoint(options: Options) -> Checkpoint:

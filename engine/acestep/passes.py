@@ -21,6 +21,7 @@ from engine.acestep import workflow
 from engine.acestep.grid import LATENT_RATE, LatentWindow
 from engine.acestep.plan import Plan
 from engine.acestep.resume import Resume, key_of
+from engine.acestep.runtime import STEREO
 from engine.acestep.sampler import SamplerState, sample
 from engine.acestep.source_latents import needed_latents, remember_take, to_project
 from engine.acestep.steps import Steps
@@ -31,8 +32,6 @@ from protocol.vocabulary import Verb
 if TYPE_CHECKING:
     from engine.acestep.runtime import Runtime
     from engine.api import Audio
-
-STEREO = 2
 
 KEPT_EVERY_S = 20.0
 """How often the state of a run is kept while it goes; a run that is shorter is only kept when it is cancelled."""

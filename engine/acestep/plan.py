@@ -115,8 +115,8 @@ def metadata(request: GenerationRequest, window_s: float) -> Metadata:
         bpm = bpm if bpm is not None else 60.0 * beats / (end_s - start_s)
         signature = signature if signature is not None else request.tempo_map.signature_at(start_s).numerator
     return Metadata(
-        bpm=None if bpm is None or not 30 <= round(bpm) <= 300 else round(bpm),
-        time_signature=signature if signature in (2, 3, 4, 6) else None,
+        bpm=None if bpm is None else round(bpm),
+        time_signature=signature,
         key=settings.key_scale or request.key,
         duration_s=window_s,
     )

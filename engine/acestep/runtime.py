@@ -22,11 +22,12 @@ from engine.acestep.codec import Codec
 from engine.acestep.conditioning import TIMBRE_CROP_S, TIMBRE_CROPS, TextConditions
 from engine.acestep.denoiser import Denoiser
 from engine.acestep.devices import Tier
-from engine.acestep.offer import LIBRARIES, VERSION
+from engine.acestep.offer import VERSION
 from engine.acestep.options import Options
 from engine.acestep.weight_files import fingerprint, read_header
 from engine.api import Source
 from engine.audio import resample
+from engine.availability import LIBRARIES
 from engine.window import SILENCE_PEAK
 from protocol.errors import SourceSilent, SourceUnreadable
 

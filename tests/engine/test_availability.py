@@ -59,7 +59,7 @@ def test_only_acestep_needs_anything() -> None:
 def test_all_that_is_missing_is_told_at_once_with_what_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(availability, "_LIBRARIES", ("json", "no_such_torch", "no_such_diffusers"))
+    monkeypatch.setattr(availability, "LIBRARIES", ("json", "no_such_torch", "no_such_diffusers"))
     lack = why_not("acestep", {"models_dir": str(tmp_path)})
     assert lack is not None
     assert "needs no_such_torch, no_such_diffusers, not installed here: pip install 'stembridge[acestep]'" in lack
