@@ -1,0 +1,1 @@
+"""The arranger: from a lead sheet to parts, one module per kind of instrument."""

@@ -1,0 +1,1 @@
+"""The voices: from a part to sound, on the exact sample."""
