@@ -6,6 +6,7 @@ Promises, each with a test:
 * A stem appears whole or not at all, and the manifest appears after all its stems. A failure takes back exactly what
   that call had made; a kill leaves whole stems without a manifest, and temporary files that the next try removes.
 * Delivering the same job again gives the same delivery.
+* The notes of a stem, where its engine plays notes, lie beside it as a MIDI file of the same name.
 * Nothing is written outside the project folder, wherever links inside it lead.
 
 Everything here may block on a disk: call it in a thread.
@@ -57,6 +58,7 @@ class _Stem:
     spool: Path
     audio_sha256: str
     origin: Origin
+    midi: bytes | None
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -132,7 +134,8 @@ def _deliver(folder: Path, job: Job, stems: Sequence[_Stem], undo: ExitStack) ->
     placed = []
     for stem in stems:
         path = _place_stem(folder, stem, undo)
-        placed.append((stem, stem.take.model_copy(update={"file": str(path)})))
+        notes = _place_midi(folder, stem.midi, path, undo) if stem.midi is not None else None
+        placed.append((stem, stem.take.model_copy(update={"file": str(path), "midi": notes and str(notes)})))
     atomic.sync_folder(folder)
     by_rank = sorted(placed, key=lambda pair: (pair[1].rank, pair[1].number))
     text = json.dumps(_manifest(job, by_rank), indent=2, ensure_ascii=False) + "\n"
@@ -151,6 +154,16 @@ def _place_stem(folder: Path, stem: _Stem, undo: ExitStack) -> Path:
     recipe = stem.take.recipe.model_dump_json()
     fill = partial(write_broadcast_wave, stem.spool, origin=stem.origin, recipe_json=recipe)
     return _place(folder, stem.name, fill, undo)
+
+
+def _place_midi(folder: Path, notes: bytes, stem: Path, undo: ExitStack) -> Path:
+    """Write the notes beside `stem` under its name, unless they lie there already."""
+    for name in atomic.free_names(f"{stem.stem}.mid"):
+        if not os.path.lexists(folder / name):
+            break
+        if _is_plain_file(folder / name) and (folder / name).read_bytes() == notes:
+            return folder / name
+    return _place(folder, f"{stem.stem}.mid", lambda file: file.write(notes), undo)
 
 
 def _place(folder: Path, wanted: str, fill: Callable[[BinaryIO], object], undo: ExitStack) -> Path:
@@ -204,6 +217,7 @@ def _stem(job: Job, number: int, made: RenderedTake) -> _Stem:
     try:
         region = request.regions[made.region]
         layout, audio_sha256 = probe(spool), data_sha256(spool)
+        midi = Path(made.midi).read_bytes() if made.midi else None
     except (SourceError, OSError, IndexError) as error:
         raise EngineError(f"The audio of take {number} was lost before it was delivered: retry the job.") from error
     has, says = (layout.frames, layout.channels, layout.sample_rate), (made.frames, made.channels, made.sample_rate)
@@ -217,10 +231,11 @@ def _stem(job: Job, number: int, made: RenderedTake) -> _Stem:
     recipe = Recipe(request=request, **made.model_dump(include=_SHARED_BY_RECIPE))
     start_s = made.start_frame / made.sample_rate
     take = Take(number=number, file="", start_s=start_s, recipe=recipe, **shared)
-    return _Stem(take, made.region, "_".join(parts) + ".wav", spool, audio_sha256, _origin(job, take, parts))
+    name = "_".join(parts) + ".wav"
+    return _Stem(take, made.region, name, spool, audio_sha256, _origin(job, take, parts), midi)
 
 
-_SHARED_BY_TAKE = set(Take.model_fields) & set(RenderedTake.model_fields) - {"file"}
+_SHARED_BY_TAKE = set(Take.model_fields) & set(RenderedTake.model_fields) - {"file", "midi"}
 _SHARED_BY_RECIPE = set(Recipe.model_fields) & set(RenderedTake.model_fields)
 
 
@@ -248,8 +263,9 @@ def _manifest(job: Job, placed: Sequence[tuple[_Stem, Take]]) -> dict[str, Any]:
     about = job.model_dump_json(include={"id", "created", "request"})
     takes = []
     for stem, take in placed:
-        entry = {"file": Path(take.file).name, "region": stem.region, "audio_sha256": stem.audio_sha256}
-        takes.append({**entry, **json.loads(take.model_dump_json(exclude={"file"}))})
+        entry = {"file": Path(take.file).name, "midi": take.midi and Path(take.midi).name, "region": stem.region}
+        told = json.loads(take.model_dump_json(exclude={"file", "midi"}))
+        takes.append({**entry, "audio_sha256": stem.audio_sha256, **told})
     return {"protocol": PROTOCOL_VERSION, "job": {"verb": job.verb.value, **json.loads(about)}, "takes": takes}
 
 
@@ -278,6 +294,11 @@ def _listed_take(folder: Path, entry: Mapping[str, Any]) -> Take | None:
         path = folder / name
         if Path(name).name != name or not _is_plain_file(path) or data_sha256(path) != entry["audio_sha256"]:
             return None
-        return Take.model_validate({**entry, "file": str(path)})
+        return Take.model_validate({**entry, "file": str(path), "midi": _listed_midi(folder, entry.get("midi"))})
     except (KeyError, TypeError, ValidationError, SourceError):
         return None
+
+
+def _listed_midi(folder: Path, name: str | None) -> str | None:
+    """The notes' file if it is still there; it is the user's to edit or to delete."""
+    return str(folder / name) if name and Path(name).name == name and _is_plain_file(folder / name) else None

@@ -53,6 +53,10 @@ class Capabilities:
     version: str
     verbs: frozenset[Verb]
     tracks: frozenset[TrackClass] = frozenset()
+    tracks_of: Mapping[Verb, frozenset[TrackClass]] = field(default_factory=dict)
+    """The tracks of those verbs that can make others than `tracks`."""
+    why_not_track: Mapping[TrackClass, str] = field(default_factory=dict)
+    """The sentence for tracks that no verb, or not the one asked for, can make."""
     description: str = ""
     why_not: Mapping[Verb, str] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()
@@ -75,11 +79,18 @@ class Capabilities:
             who = f"The {self.name} engine" if named is None else f"The checkpoint {checkpoint}"
             told = self.why_not.get(verb) if named is None else None
             raise EngineCannot(told or f"{who} cannot {verb}; it offers {', '.join(sorted(verbs))}.")
-        unknown = sorted(set(tracks) - self.tracks) if verb.makes_stems else []
+        offered = self.tracks_of.get(verb, self.tracks)
+        unknown = sorted(set(tracks) - offered) if verb.makes_stems else []
         if unknown:
+            told = [self.why_not_track[track] for track in unknown if track in self.why_not_track]
             raise EngineCannot(
-                f"The {self.name} engine cannot make {', '.join(unknown)}; its tracks are "
-                f"{', '.join(sorted(self.tracks)) or 'none'}."
+                " ".join(
+                    [
+                        f"The {self.name} engine's {verb} offers no {', '.join(unknown)}.",
+                        *dict.fromkeys(told),
+                        f"It offers {', '.join(sorted(offered)) or 'no track'}.",
+                    ]
+                )
             )
 
 
@@ -167,6 +178,8 @@ class EngineTake:
     seed: int
     track: TrackClass | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    midi: bytes | None = None
+    """The notes that were played, as a Standard MIDI File that begins where the region begins."""
     on_written: Callable[[Audio], None] | None = None
     """Called once the take lies whole in its file, with exactly the samples that the file holds. If it fails, the job
     does not."""

@@ -35,7 +35,7 @@ from engine.audio import open_source, write_wav
 from engine.measures.null import null_test
 from engine.splice import exact_region, splice
 from engine.window import check_region, context_frames, make_window, require_signal
-from protocol.errors import Cancelled, EngineError, MissingContext
+from protocol.errors import Cancelled, DiskFull, EngineError, MissingContext
 from protocol.job import JobRequest, Progress, RenderedTake
 from protocol.task import StemFormat, seeds
 
@@ -255,6 +255,7 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
     _tell_written(take, file, held)
     return RenderedTake(
         file=str(file),
+        midi=_write_midi(take.midi, file.with_suffix(".mid")),
         region=index,
         variation=variation,
         start_frame=generation.region[0] + job.place.offset,
@@ -272,6 +273,16 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         engine_notes={**take.notes, **notes},
         versions=job.versions,
     )
+
+
+def _write_midi(notes: bytes | None, file: Path) -> str | None:
+    if notes is None:
+        return None
+    try:
+        file.write_bytes(notes)
+    except OSError as error:
+        raise DiskFull(f"The notes could not be written to {file}: {error.strerror}. Free some space there.") from error
+    return str(file)
 
 
 def _read_back(file: Path) -> Audio:

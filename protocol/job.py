@@ -110,6 +110,8 @@ class RenderedTake(_Record):
 
     file: str
     """A whole WAV file (float32 or 24-bit) in the daemon's spool folder."""
+    midi: str | None = None
+    """The notes of the take, if its engine plays notes: a Standard MIDI File in the same folder."""
     region: int
     """Index into the request's regions."""
     variation: int
@@ -138,6 +140,8 @@ class Take(_Record):
     """1-based, unique in its job."""
     variation: int = 1
     file: str
+    midi: str | None = None
+    """An absolute file: the notes that the stem plays, to be put at the stem's place in the project."""
     start_s: float
     start_frame: int
     frames: int

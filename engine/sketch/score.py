@@ -60,6 +60,11 @@ class Instrument(StrEnum):
         return _PROGRAMS[self]
 
     @property
+    def track(self) -> TrackClass:
+        """The track class it belongs to."""
+        return _TRACKS[self]
+
+    @property
     def is_kit(self) -> bool:
         """True if pitches are the drum notes of General MIDI (channel 10)."""
         return self in _KITS
@@ -76,6 +81,29 @@ _PROGRAMS = dict(
         strict=True,
     )
 )
+
+_TRACKS = {
+    **dict.fromkeys((Instrument.ACOUSTIC_KIT, Instrument.BRUSH_KIT, Instrument.ELECTRONIC_KIT), TrackClass.DRUMS),
+    Instrument.HAND_PERCUSSION: TrackClass.PERCUSSION,
+    **dict.fromkeys(
+        (Instrument.UPRIGHT_BASS, Instrument.FINGER_BASS, Instrument.PICK_BASS, Instrument.SYNTH_BASS), TrackClass.BASS
+    ),
+    **dict.fromkeys((Instrument.PIANO, Instrument.ELECTRIC_PIANO, Instrument.ORGAN), TrackClass.KEYBOARD),
+    **dict.fromkeys(
+        (
+            Instrument.ACOUSTIC_GUITAR,
+            Instrument.CLEAN_GUITAR,
+            Instrument.MUTED_GUITAR,
+            Instrument.DRIVEN_GUITAR,
+        ),
+        TrackClass.GUITAR,
+    ),
+    **dict.fromkeys((Instrument.STRING_ENSEMBLE, Instrument.PIZZICATO), TrackClass.STRINGS),
+    **dict.fromkeys((Instrument.WARM_PAD, Instrument.SYNTH_LEAD, Instrument.SYNTH_PLUCK), TrackClass.SYNTH),
+    **dict.fromkeys((Instrument.BRASS_SECTION, Instrument.TRUMPET), TrackClass.BRASS),
+    **dict.fromkeys((Instrument.FLUTE, Instrument.CLARINET, Instrument.SAXOPHONE), TrackClass.WOODWINDS),
+    Instrument.EFFECTS: TrackClass.FX,
+}
 
 
 class Drum:

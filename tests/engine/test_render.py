@@ -399,7 +399,7 @@ def test_a_verb_the_engine_lacks_is_refused_with_its_own_reason_before_any_work(
     refused(desk, EngineCannot, "no voice of its own", desk.request(Verb.COVER, (1.0, 2.0)))
     refused(desk, EngineCannot, "noise engine cannot complete; it offers", desk.request(Verb.COMPLETE, (1.0, 2.0)))
     strings = desk.request(Verb.LEGO, (1.0, 2.0), tracks=(TrackClass.STRINGS, TrackClass.DRUMS))
-    refused(desk, EngineCannot, "cannot make strings; its tracks are bass, drums", strings)
+    refused(desk, EngineCannot, "lego offers no strings. It offers bass, drums", strings)
 
 
 def test_what_the_daw_has_not_told_is_asked_for(desk: Desk) -> None:
