@@ -95,6 +95,21 @@ class AceStepConfig(_Section):
         return value
 
 
+class SketchConfig(_Section):
+    """The embedded engine `sketch`."""
+
+    soundfont: Path | None = None  # an SF2 or SF3 file to play parts with; None: the engine's own voices
+    fill: bool = True  # where a song is too short to be rearranged, the arranger plays; off: the job is refused
+    separator: Literal["auto", "masks", "demucs"] = "auto"  # demucs where it and its weights are installed
+    separator_model: str = Field(default="htdemucs", pattern=r"[A-Za-z0-9_.-]{1,64}")
+    separator_dir: Path | None = None  # a folder of demucs weights; None: where demucs itself keeps them
+
+    @field_validator("soundfont", "separator_dir")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser()
+
+
 class FoldersConfig(_Section):
     """What messages may name."""
 
@@ -140,6 +155,7 @@ class Config(_Section):
     osc: OscConfig = OscConfig()
     engine: EngineConfig = EngineConfig()
     acestep: AceStepConfig = AceStepConfig()
+    sketch: SketchConfig = SketchConfig()
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     doors: DoorsConfig = DoorsConfig()
@@ -148,7 +164,7 @@ class Config(_Section):
     @property
     def engine_options(self) -> dict[str, dict[str, Any]]:
         """What engines are told, by their names (see `engine.registry.resolve`)."""
-        return {"acestep": self.acestep.model_dump(mode="json")}
+        return {"acestep": self.acestep.model_dump(mode="json"), "sketch": self.sketch.model_dump(mode="json")}
 
     @property
     def data_dir(self) -> Path:

@@ -76,7 +76,14 @@ def test_what_the_engine_is_told_is_plain_json_with_the_home_folder_spelt_out(tm
             "compile": "auto",
             "items_per_pass": 1,
             "lora": [],
-        }
+        },
+        "sketch": {
+            "soundfont": None,
+            "fill": True,
+            "separator": "auto",
+            "separator_model": "htdemucs",
+            "separator_dir": None,
+        },
     }
     text = (
         "[acestep]\ncheckpoint = '~/my model'\nmodels_dir = '~/models'\ndevice = 'cuda:1'\n"
@@ -90,3 +97,5 @@ def test_what_the_engine_is_told_is_plain_json_with_the_home_folder_spelt_out(tm
         {"path": str(Path("/b")), "scale": 1.0},
     ]
     assert json.loads(json.dumps(told)) == told
+    sketch = config.load(write(tmp_path, "[sketch]\nsoundfont = '~/piano.sf2'\n")).engine_options["sketch"]
+    assert sketch["soundfont"] == str(home / "piano.sf2")

@@ -1,0 +1,233 @@
+"""The band at work: added parts for a song (complete, lego), a cover of it, or a song of its own (generate).
+
+A take's notes depend on lead sheet, style and seed; its sound on the voices, ours or a soundfont's, beside that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.api import EngineTake, GenerationRequest, IsCancelled, ReportProgress
+from engine.loudness import loudness_lufs
+from engine.sketch.analysis import check
+from engine.sketch.arranger.arrange import arrange, chance_for
+from engine.sketch.band import band_for
+from engine.sketch.compose import compose, key_for, tempo_for
+from engine.sketch.lead_sheet import LeadSheet
+from engine.sketch.midi_file import midi_file
+from engine.sketch.mix import SKETCH_LUFS, amplified, limited, mixed, stem_gain_db
+from engine.sketch.score import Part
+from engine.sketch.song import SongAnalysis, analyse_song
+from engine.sketch.style import Style, parse_style
+from engine.sketch.voices.perform import perform
+from protocol.errors import BadArgument
+from protocol.job import Progress
+from protocol.key import Key
+from protocol.music import TempoMap
+from protocol.vocabulary import TrackClass
+
+if TYPE_CHECKING:
+    from engine.api import Audio
+
+OWN_GROOVE_BELOW = 0.25
+"""A cover whose strength is below this keeps the song's harmony and form but not its groove."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What parts are played with: our own voices, or a soundfont whose content is `identity`."""
+
+    soundfont: Path | None = None
+    identity: str = "own"
+
+    def play(
+        self,
+        part: Part,
+        tempo_map: TempoMap,
+        request: GenerationRequest,
+        span: tuple[int, int],
+        cancelled: IsCancelled,
+    ) -> Audio:
+        """The part over source frames `span`, at the voices' nominal loudness: ``(2, frames)``."""
+        if self.soundfont is None:
+            return perform(part, tempo_map, span, request.rate, request.frame_of, cancelled)
+        from engine.sketch.voices import soundfont
+
+        return soundfont.perform(
+            part, tempo_map, span, request.rate, request.frame_of, cancelled, soundfont=self.soundfont
+        )
+
+
+def style_of(request: GenerationRequest) -> Style:
+    """What the task's prompts say."""
+    return parse_style(request.task.positive_prompt, request.task.negative_prompt)
+
+
+def stems(
+    request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
+) -> list[EngineTake]:
+    """One take for each seed and track, to be added to the song. Raises `Cancelled`, and what reading raises."""
+    song, style = analyse_song(request, progress, cancelled), style_of(request)
+    sheet = _sheet(song, request)
+    takes: list[EngineTake] = []
+    count = len(request.seeds) * len(request.tracks)
+    for seed in request.seeds:
+        for part in arrange(sheet, style, request.tracks, seed):
+            check(cancelled)
+            gain_db = stem_gain_db(part.track, song.lufs)
+            played = sound.play(part, sheet.tempo_map, request, request.region, cancelled)
+            audio = limited(amplified(played, gain_db), request.rate)
+            notes = {**_told(sheet, style, sound), **_heard(song), **_part_told(part), "gain_db": gain_db}
+            takes.append(_take(request, seed, audio, [part], sheet, notes, part.track))
+            progress(Progress(fraction=0.5 + 0.5 * len(takes) / count, stage="playing"))
+    return takes
+
+
+def covers(
+    request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
+) -> list[EngineTake]:
+    """The region's harmony and form, played by another band, at the region's loudness. Raises as `stems` does."""
+    song, style = analyse_song(request, progress, cancelled), style_of(request)
+    sheet = _sheet(song, request)
+    if request.task.strength < OWN_GROOVE_BELOW:
+        sheet = replace(sheet, accents=None)
+    assert request.window is not None
+    first = request.region[0] - request.window.start
+    lufs = loudness_lufs(request.window.audio[:, first : first + request.region[1] - request.region[0]], request.rate)
+    level = SKETCH_LUFS if lufs is None else lufs
+    return [
+        _ensemble(request, seed, sheet, style, sound, level, _heard(song), progress, cancelled)
+        for seed in request.seeds
+    ]
+
+
+def sketches(
+    request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
+) -> list[EngineTake]:
+    """A song from prompt, tempo, key and length alone, one for each seed. Raises `Cancelled`."""
+    style, settings = style_of(request), request.task.settings
+    tempo_map = request.tempo_map
+    if not request.tempo_known:
+        tempo_map = tempo_for(style, settings.bpm, settings.time_signature)
+    told = _key_told(request)
+    takes = []
+    for seed in request.seeds:
+        chance = chance_for(seed, "song")
+        key = key_for(style, told, chance)
+        start, end = _beats(request, tempo_map)
+        sheet = compose(style, key, tempo_map, start, end, chance)
+        notes = {"key_told": told is not None, "bpm_told": request.tempo_known or settings.bpm is not None}
+        takes.append(_ensemble(request, seed, sheet, style, sound, SKETCH_LUFS, notes, progress, cancelled))
+    return takes
+
+
+def fill(
+    request: GenerationRequest,
+    key: Key | None,
+    lead_frames: int,
+    sound: Sound,
+    progress: ReportProgress,
+    cancelled: IsCancelled,
+) -> list[EngineTake]:
+    """Music for a region whose song is too short to be rearranged, with `lead_frames` beyond it on both sides."""
+    style, settings = style_of(request), request.task.settings
+    tempo_map = request.tempo_map
+    if not request.tempo_known:
+        tempo_map = tempo_for(style, settings.bpm, settings.time_signature)
+    takes = []
+    for seed in request.seeds:
+        chance = chance_for(seed, "fill")
+        span = (request.region[0] - lead_frames, request.region[1] + lead_frames)
+        start, end = (tempo_map.beat_at(request.time_of(frame)) for frame in span)
+        sheet = compose(style, key_for(style, key or _key_told(request), chance), tempo_map, start, end, chance)
+        notes = {"filled": "the song offers too little material: the arranger plays"}
+        takes.append(_ensemble(request, seed, sheet, style, sound, SKETCH_LUFS, notes, progress, cancelled, span))
+    return takes
+
+
+def _ensemble(
+    request: GenerationRequest,
+    seed: int,
+    sheet: LeadSheet,
+    style: Style,
+    sound: Sound,
+    lufs: float,
+    notes: dict[str, Any],
+    progress: ReportProgress,
+    cancelled: IsCancelled,
+    span: tuple[int, int] | None = None,
+) -> EngineTake:
+    """All parts of a band as one take."""
+    begin, end = span or request.region
+    parts = arrange(sheet, style, band_for(style, chance_for(seed, "band")), seed)
+    played = []
+    done = request.seeds.index(seed)
+    for index, part in enumerate(parts):
+        check(cancelled)
+        played.append((part.track, sound.play(part, sheet.tempo_map, request, (begin, end), cancelled)))
+        fraction = 0.5 + 0.5 * (done + (index + 1) / len(parts)) / len(request.seeds)
+        progress(Progress(fraction=fraction, stage="playing"))
+    audio = mixed(played, request.rate, lufs)
+    told = {**_told(sheet, style, sound), **notes, "band": [f"{part.track}: {part.instrument}" for part in parts]}
+    return replace(_take(request, seed, audio, parts, sheet, told), start=begin)
+
+
+def _take(
+    request: GenerationRequest,
+    seed: int,
+    audio: Audio,
+    parts: Sequence[Part],
+    sheet: LeadSheet,
+    notes: dict[str, Any],
+    track: TrackClass | None = None,
+) -> EngineTake:
+    start, end = _beats(request, sheet.tempo_map)
+    midi = midi_file(parts, sheet.tempo_map, start, end, sheet.key)
+    return EngineTake(audio=audio, start=request.region[0], seed=seed, track=track, notes=notes, midi=midi)
+
+
+# --- where and in which key -------------------------------------------------------------------------------------------
+def _beats(request: GenerationRequest, tempo_map: TempoMap) -> tuple[float, float]:
+    """The region's edges in beats."""
+    start, end = (tempo_map.beat_at(request.time_of(frame)) for frame in request.region)
+    return start, end
+
+
+def _sheet(song: SongAnalysis, request: GenerationRequest) -> LeadSheet:
+    return song.lead_sheet(*_beats(request, song.tempo_map))
+
+
+def _key_told(request: GenerationRequest) -> Key | None:
+    """The session's key, else the task's; what cannot be read is no key."""
+    for text in (request.key, request.task.settings.key_scale):
+        try:
+            if text:
+                return Key.parse(text)
+        except BadArgument:
+            continue
+    return None
+
+
+# --- what the recipe tells --------------------------------------------------------------------------------------------
+def _told(sheet: LeadSheet, style: Style, sound: Sound) -> dict[str, Any]:
+    flats = sheet.key.signature < 0
+    return {
+        "key": str(sheet.key),
+        "bpm": round(sheet.tempo_map.bpm_at(sheet.tempo_map.time_at(sheet.start)), 4),
+        "style": list(style.words),
+        "chords": [
+            [round(span.start, 4), span.chord.name(flats=flats) if span.chord else "N"] for span in sheet.chords
+        ],
+        "voices": sound.identity,
+    }
+
+
+def _heard(song: SongAnalysis) -> dict[str, Any]:
+    return {"grid": song.grid_name, "key_told": song.key_told, "tonal": song.tonal}
+
+
+def _part_told(part: Part) -> dict[str, Any]:
+    return {"instrument": part.instrument.value, "notes_played": len(part.notes)}
