@@ -1,4 +1,4 @@
-"""`stembridge`: serve, demo, send, jobs, redo, models, doctor. Thin: a command reads its arguments and calls the part.
+"""`stembridge`: serve, demo, send, jobs, redo, judge, models, doctor. A command reads its arguments, calls the part.
 
 Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
 130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   stembridge send --wait 60 /stembridge/repaint variations 2
   stembridge jobs                                what was asked, and how it went
   stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav
+  stembridge judge take.wav --against mix.wav    how good it is, beside what the song does itself
   stembridge models pull xl-base                 fetch the weights of a model
   stembridge demo                                see and hear it all without a DAW
   stembridge doctor                              what is wrong here, and what to do about it
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_jobs(commands)
     _add_redo(commands)
+    _add_judge(commands)
     _add_models(commands)
     _add_doctor(commands)
     return parser
@@ -303,6 +305,31 @@ def _redo(arguments: argparse.Namespace) -> int:
     from bridge.redo_command import commit, redo
 
     return (commit if arguments.commit else redo)(_config(arguments), arguments.file)
+
+
+# --- judge ------------------------------------------------------------------------------------------------------------
+def _add_judge(commands: Any) -> None:
+    from bridge.judge_arguments import add_arguments
+
+    parser = _command(
+        commands,
+        "judge",
+        _judge,
+        "measure takes against their song and rank them, or look at a job that was made",
+        "  stembridge judge take-1.wav take-2.wav --against mix.wav        Stembridge's own: they know their place\n"
+        "  stembridge judge idea.mp3 --against mix.wav --at 32 --bpm 97.5 --key 'A minor'\n"
+        "  stembridge judge bass.wav --against mix.wav --at 32 --bpm 97.5 --track bass    a stem that is added\n"
+        "  stembridge judge ~/Song/stembridge/ID      the ranking of a job, and its page report.html\n"
+        "exit codes: 0 judged, 1 the best scores less than --threshold, 2 it cannot be judged\n",
+    )
+    _add_where(parser)
+    add_arguments(parser)
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from bridge.judge_command import main as judge
+
+    return judge(arguments, _config(arguments))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

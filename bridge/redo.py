@@ -132,7 +132,8 @@ def _one_take(
     recipe: Recipe, project: ProjectRef, source: Path | None, reference: Path | None, regions: Sequence[int]
 ) -> JobRequest:
     request = recipe.request
-    task = with_seed(request.task, recipe.seed).model_copy(update={"number_results": 1})
+    # The recipe's seed is the one of the try that was kept: nothing is to be rolled again.
+    task = with_seed(request.task, recipe.seed).model_copy(update={"number_results": 1, "min_score": None})
     return request.model_copy(
         update={
             "task": task,
@@ -222,7 +223,18 @@ def _other_weights(recipe: Recipe, checkpoints: Mapping[str, CheckpointOffer]) -
         yield f"The checkpoint {name} has other weights now ({present.identity}, not {was}): the audio may differ."
 
 
-_CIRCUMSTANCES = ("checkpoint", "lora", "device", "dtype", "memory", "compiled", "items_per_pass", "source_latents")
+_CIRCUMSTANCES = (
+    "checkpoint",
+    "lora",
+    "device",
+    "dtype",
+    "memory",
+    "compiled",
+    "items_per_pass",
+    "source_latents",
+    "voices",
+    "separator",
+)
 """What an engine may note of how it worked that can change a take's bits."""
 
 

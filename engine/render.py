@@ -33,6 +33,7 @@ from engine.api import (
 )
 from engine.audio import open_source, write_wav
 from engine.measures.null import null_test
+from engine.rerolls import rolled
 from engine.splice import exact_region, splice
 from engine.window import check_region, context_frames, make_window, require_signal
 from protocol.errors import Cancelled, DiskFull, EngineError, MissingContext
@@ -73,7 +74,8 @@ def render(
     offer = engine.capabilities()
     require_offer(request, offer)
     together = len(request.regions) > 1 and hasattr(engine, "generate_regions")
-    phases = _Phases(progress, cancelled, 1 if together else len(request.regions))
+    rolls = request.task.min_score is not None and request.task.rerolls > 0
+    phases = _Phases(progress, cancelled, 1 if together else len(request.regions), rolls=rolls)
     phases.reading(0.0)
     place = _place(request, cache_dir, phases)
     job = _Job(request, offer, place, spool_dir, cache_dir, library_versions(offer.libraries))
@@ -107,7 +109,8 @@ def _made_one_by_one(
         _require_takes(made, generation)
         for number, take in enumerate(made):
             phases.finishing(index, number / len(made))
-            takes.append(_finished(job, index, generation, take))
+            again = partial(phases.rolling, index, number, len(made))
+            takes.append(_finished(job, index, generation, take, engine, again, cancelled))
     return takes
 
 
@@ -129,7 +132,8 @@ def _made_together(
     for index, (of_region, generation) in enumerate(zip(made, generations, strict=True)):
         for take in of_region:
             phases.finishing(0, len(finished) / count)
-            finished.append(_finished(job, index, generation, take))
+            again = partial(phases.rolling, 0, len(finished), count)
+            finished.append(_finished(job, index, generation, take, engine, again, cancelled))
     return finished
 
 
@@ -227,8 +231,19 @@ def _require_takes(made: Sequence[EngineTake], generation: GenerationRequest) ->
         )
 
 
-def _finished(job: _Job, index: int, generation: GenerationRequest, take: EngineTake) -> RenderedTake:
-    """Splice, measure and write one take."""
+@dataclass(frozen=True)
+class _Judged:
+    """A take as it will be written, and what it measures; `notes` are the splice's."""
+
+    take: EngineTake
+    audio: Audio
+    notes: dict[str, Any]
+    measures: dict[str, Any]
+    score: float
+
+
+def _judged(job: _Job, generation: GenerationRequest, take: EngineTake) -> _Judged:
+    """Splice and measure one take."""
     from engine import report  # here, because of the libraries that it imports
 
     audio, gain_db, notes = _exact(take, generation, job.subtype)
@@ -237,15 +252,26 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         log.warning("%d samples of seed %d were clipped to 24 bits", clipped, take.seed)
         audio = np.clip(audio, -1.0, 1.0)
         notes["clipped_samples"] = clipped
+    span, rate = generation.region, generation.rate
     measures = report.measure(
-        audio,
-        region=generation.region,
-        rate=generation.rate,
-        request=generation,
-        spliced_gain_db=gain_db,
-        track=take.track,
+        audio, region=span, rate=rate, request=generation, spliced_gain_db=gain_db, track=take.track
     )
+    return _Judged(take, audio, notes, measures, float(report.score(measures)))
+
+
+def _finished(
+    job: _Job,
+    index: int,
+    generation: GenerationRequest,
+    take: EngineTake,
+    engine: Engine,
+    again: ReportProgress,
+    cancelled: IsCancelled,
+) -> RenderedTake:
+    """Splice, measure and write one take, or the best of its tries (see `engine.rerolls`)."""
     variation = generation.seeds.index(take.seed) + 1
+    kept = rolled(take, generation, engine, partial(_judged, job, generation), again, cancelled)
+    take, audio, measures = kept.best.take, kept.best.audio, kept.best.measures
     track = f"_{take.track}" if take.track else ""
     file = job.spool_dir / f"region-{index + 1}_variation-{variation}{track}.wav"
     write_wav(file, audio, generation.rate, job.subtype)
@@ -264,13 +290,13 @@ def _finished(job: _Job, index: int, generation: GenerationRequest, take: Engine
         channels=audio.shape[0],
         track=take.track,
         seed=take.seed,
-        score=float(report.score(measures)),
+        score=kept.best.score,
         measures=measures,
         source_sha256=job.place.source.sha256 if job.place.source else None,
         reference_sha256=job.place.reference.sha256 if job.place.reference else None,
         engine=job.offer.name,
         engine_version=job.offer.version,
-        engine_notes={**take.notes, **notes},
+        engine_notes={**take.notes, **kept.best.notes, **kept.notes},
         versions=job.versions,
     )
 
@@ -324,10 +350,11 @@ def _ranked(takes: list[RenderedTake]) -> list[RenderedTake]:
 class _Phases:
     """Maps the phases of a job onto one progress bar that only moves forward: reading 0 to 5 %, then an equal share for
     each region (one share for all if they are made together), of which the engine has nine tenths and finishing the
-    takes the last; asks for cancellation at each."""
+    takes the last, or half each if takes may be made again; asks for cancellation at each."""
 
-    def __init__(self, progress: ReportProgress, cancelled: IsCancelled, regions: int) -> None:
+    def __init__(self, progress: ReportProgress, cancelled: IsCancelled, regions: int, *, rolls: bool = False) -> None:
         self._progress, self._cancelled, self._regions = progress, cancelled, regions
+        self._engine_share = 0.5 if rolls else _ENGINE_SHARE
         self._reached = 0.0
 
     def poll(self) -> None:
@@ -352,12 +379,20 @@ class _Phases:
         if seconds_left >= 0.0 and progress.fraction < 1.0:  # regions to come take as long as this one
             seconds_left += (self._regions - region - 1) * seconds_left / (1.0 - progress.fraction)
         self.report(
-            self._at(region, _ENGINE_SHARE * progress.fraction), seconds_left, progress.stage or "making", progress
+            self._at(region, self._engine_share * progress.fraction), seconds_left, progress.stage or "making", progress
         )
 
     def finishing(self, region: int, fraction: float) -> None:
         self.poll()
-        self.report(self._at(region, _ENGINE_SHARE + (1.0 - _ENGINE_SHARE) * fraction), -1.0, "finishing")
+        self.report(self._finished_at(region, fraction), -1.0, "finishing")
+
+    def rolling(self, region: int, number: int, count: int, progress: Progress) -> None:
+        """Making take `number` of `count` again."""
+        fraction = (number + progress.fraction) / count
+        self.report(self._finished_at(region, fraction), progress.seconds_left, progress.stage, progress)
+
+    def _finished_at(self, region: int, fraction: float) -> float:
+        return self._at(region, self._engine_share + (1.0 - self._engine_share) * fraction)
 
     def _at(self, region: int, fraction: float) -> float:
         return _READ_UNTIL + (1.0 - _READ_UNTIL) * (region + fraction) / self._regions

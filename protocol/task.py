@@ -16,8 +16,8 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
 * A number sent as a 32-bit float is a fader's place and goes to the nearest step (0.7323 is 0.73); so does a double
   that is the nearest 32-bit float to a step (0.699999988 is 0.7).
 * `advancedFeatures.modularScheduler` may come as JSON text: OSC has no objects.
-* `engine`, `contextBars`, `stemFormat`, `quality` and `checkpoint` exist: Stembridge's own fields, unknown to the
-  specification and to HTTP.
+* `engine`, `contextBars`, `stemFormat`, `quality`, `checkpoint`, `minScore` and `rerolls` exist: Stembridge's own
+  fields, unknown to the specification and to HTTP.
 * `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.
 
 `SETTINGS` lists the short names by which a DAW sets fields over OSC.
@@ -26,6 +26,7 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
 from protocol.task_check import Problem, TaskProblems, validate_task
 from protocol.task_fields import Door
 from protocol.task_model import (
+    SEEDS,
     AdvancedFeatures,
     AudioSettings,
     DeliveryMethod,
@@ -46,6 +47,7 @@ from protocol.task_model import (
 from protocol.task_settings import SETTINGS, SettingSpec, parse_setting, task_from_settings
 
 __all__ = [
+    "SEEDS",
     "SETTINGS",
     "AdvancedFeatures",
     "AudioSettings",

@@ -139,8 +139,9 @@ class Task(_Part):
 
     `duration` is in seconds and counts where no region gives the length. `seed` is None until one is drawn; `steps` and
     `cfg_scale` are None where the checkpoint's own count. `engine`, `context_bars` (bars of surroundings an engine
-    listens to), `stem_format`, `quality` and `checkpoint` (the name of model weights; None: the daemon's, or what
-    `quality` chooses) are Stembridge's own and exist at the DAW's doors only.
+    listens to), `stem_format`, `quality`, `checkpoint` (the name of model weights; None: the daemon's, or what
+    `quality` chooses), `min_score` (a take that scores less is made again, up to `rerolls` times; None: never) and
+    `rerolls` are Stembridge's own and exist at the DAW's doors only.
     """
 
     task_type: Annotated[str, Choice((TASK_TYPE,))] = TASK_TYPE
@@ -170,9 +171,11 @@ class Task(_Part):
     stem_format: Annotated[StemFormat, Choice(tuple(StemFormat))] = StemFormat.WAV
     quality: Annotated[Quality, Choice(tuple(Quality))] = Quality.FINAL
     checkpoint: Annotated[str | None, FileName()] = None
+    min_score: Annotated[float | None, Number(0, 100)] = None
+    rerolls: Annotated[int, Whole(0, 8)] = 3
 
 
-OWN_FIELDS = frozenset({"engine", "contextBars", "stemFormat", "quality", "checkpoint"})
+OWN_FIELDS = frozenset({"engine", "contextBars", "stemFormat", "quality", "checkpoint", "minScore", "rerolls"})
 """Fields that the specification does not know; the HTTP door refuses them."""
 
 HTTP_REQUIRED = ("taskType", "taskUUID", "model", "positivePrompt")

@@ -68,6 +68,8 @@ _TABLE = (
     SettingSpec("engine", "engine", "the engine to use; unset: the daemon's"),
     SettingSpec("quality", "quality", "draft: quicker and coarser; `redo --commit` makes the final take"),
     SettingSpec("checkpoint", "checkpoint", "the model's weights, by name; unset: the daemon's"),
+    SettingSpec("min_score", "minScore", "a take that scores less is made again with another seed; unset: never"),
+    SettingSpec("rerolls", "rerolls", "how often at most such a take is made again; the best try is kept"),
     SettingSpec("scheduler", "advancedFeatures.modularScheduler", "the diffusion (solver, shift, ...), as JSON text"),
     SettingSpec("format", "stemFormat", "sample format of stems: wav is 32-bit float, wav24 24-bit"),
 )

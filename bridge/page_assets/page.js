@@ -53,6 +53,13 @@
   for (const player of players) {
     player.button.addEventListener("click", () => (player.audio.paused ? play(player) : stop(player)));
     player.audio.addEventListener("ended", () => stop(player));
+    player.button.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step || player !== current) return;
+      event.preventDefault();
+      player.audio.currentTime = Math.max(0, player.audio.currentTime + step);
+      draw();
+    });
   }
 
   // A click on a plot plays that row's first player from there.

@@ -186,6 +186,16 @@ def test_a_commit_is_the_same_take_at_final_quality_on_the_configured_checkpoint
     assert plan.warnings == ()
 
 
+def test_a_take_that_was_rolled_is_made_once_from_the_seed_that_was_kept(
+    song: Path, cache: Path, tmp_path: Path
+) -> None:
+    notes = {"rolls": [{"seed": 7, "score": 61.0}, {"seed": 9, "score": 72.0}]}
+    stem = deliver_stems(song, tmp_path / "spool", task={"min_score": 90.0, "rerolls": 5}, notes=notes)[0]
+    for plan in (plan_redo(stem, cache), plan_commit(stem, cache)):
+        assert plan.recipe.request.task.min_score == 90.0
+        assert plan.request.task.min_score is None
+
+
 # --- regions that were made together ----------------------------------------------------------------------------------
 REGIONS = [Region(1.0, 1.5), Region(2.0, 2.5), Region(4.0, 4.5), Region(8.0, 8.5)]
 

@@ -21,6 +21,7 @@ from protocol.task import (
     TaskProblems,
     validate_task,
 )
+from protocol.task_model import OWN_FIELDS
 from tests.support.tasks import EDGES, INF, NAN, REQUIRED, UUID, edges, problems, put, request, take
 
 
@@ -61,7 +62,7 @@ def test_the_edge_table_covers_every_field_of_the_specification() -> None:
             if inner := choice.get("$ref", "").rpartition("/")[2]:
                 members = schema["$defs"][inner].get("properties", {})
                 names |= {f"{name}.{member}" for member in members}
-    assert names - {row[0] for row in EDGES} == {"engine", "contextBars", "stemFormat", "quality", "checkpoint"}
+    assert names - {row[0] for row in EDGES} == OWN_FIELDS
 
 
 def test_http_defaults_are_the_specifications() -> None:
@@ -88,6 +89,7 @@ def test_http_defaults_are_the_specifications() -> None:
         "advancedFeatures": {},
         "stemFormat": "wav",
         "quality": "final",
+        "rerolls": 3,
     }
 
 
@@ -246,6 +248,8 @@ def test_an_unknown_field_is_answered_with_the_nearest_known_one(name: str, mean
         ("contextBars", 4),
         ("stemFormat", "wav"),
         ("quality", "draft"),
+        ("minScore", 70),
+        ("rerolls", 2),
         ("checkpoint", "xl-base"),
     ],
 )

@@ -44,6 +44,8 @@ def test_settings_become_the_fields_they_stand_for() -> None:
             "guidance_type": None,
             "quality": "Draft",
             "checkpoint": "xl-turbo",
+            "min_score": 72.5,
+            "rerolls": 8.0,
             "scheduler": '{"solver": "heun"}',
         }
     )
@@ -57,6 +59,7 @@ def test_settings_become_the_fields_they_stand_for() -> None:
     assert (task.settings.cfg_interval_start, task.settings.bpm, task.settings.lyrics) == (0.1, 120, None)
     assert task.settings.guidance_type == "apg"
     assert (task.quality, task.checkpoint) == ("draft", "xl-turbo")
+    assert (task.min_score, task.rerolls) == (72.5, 8)
     assert task.advanced_features.modular_scheduler == {"solver": "heun"}
 
 
@@ -90,6 +93,10 @@ def test_a_flood_of_unknown_settings_is_answered_briefly() -> None:
         ("format", "mp3", 'format is "mp3"; it must be one of wav, wav24.'),
         ("context_bars", 65, "context_bars is 65; it must be a number from 0 to 64."),
         ("quality", "best", 'quality is "best"; it must be one of final, draft.'),
+        ("min_score", 100.5, "min_score is 100.5; it must be a number from 0 to 100."),
+        ("min_score", -1, "min_score is -1; it must be a number from 0 to 100."),
+        ("rerolls", 9, "rerolls is 9; it must be a whole number from 0 to 8."),
+        ("rerolls", 1.5, "rerolls is 1.5; it must be a whole number from 0 to 8."),
         ("checkpoint", "../x", 'checkpoint is "../x"; it must be a name of 1 to 64 letters, digits, '),
         ("guidence", 3, 'There is no setting "guidence": did you mean guidance?'),
         ("zzz", 3, 'There is no setting "zzz": the settings are prompt, negative, '),
