@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import librosa.beat
+import librosa
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 
 from engine.api import GenerationRequest, IsCancelled
+from engine.hearing.meter import TWELFTHS, meter
 from engine.sketch.analysis import ANALYSIS_RATE, TIMBRE_HOP, TIMBRE_WINDOW, Doubles, Features, Pooler, check, flux
 from protocol.music import TempoMap, TimeSignature
 
@@ -110,48 +112,128 @@ def _counts_per_slot(signature: TimeSignature, bpm: float) -> int:
 # --- no tempo told ----------------------------------------------------------------------------------------------------
 _STEADY_S = 0.03
 """Tracked beats whose median distance from an even grid is below this belong to music made to a click."""
-_ATTACK_LEAD_S = 0.011
+_NEAR_FRAMES = 3
+"""Frames of flux around a beat in which its attack lies."""
+_HARMONY_REACH_S = 0.9
+"""About half a bar: how much of the harmony before and after a bar line is compared."""
+ATTACK_LEAD_S = 0.006
 """How much earlier than an attack its rise shows in the flux, because the window reaches ahead."""
 
 
-def _estimated_grid(request: GenerationRequest, features: Features, blind: tuple[int, int]) -> Grid:
-    """A grid in 4/4 from the song's attacks outside `blind`.
+@dataclass(frozen=True)
+class Pulse:
+    """Estimated beats: `lines` in source frames (beyond song and region on both sides), `downbeat` the index of one
+    that begins a bar, `per_bar` beats to the bar; `compound` if a beat has three counts (6/8), else two or four."""
 
-    Beats by dynamic programming (Ellis, "Beat Tracking by Dynamic Programming", 2007, as in librosa); an even grid is
-    fitted where the music is steady, else the grid follows the beats one by one. Bar lines go where bass and kick
-    attack and the harmony changes most. A song without attacks gets an even 120 BPM grid, which
-    cuts it into pieces of half a second.
+    lines: Doubles
+    downbeat: int
+    per_bar: int = 4
+    compound: bool = False
+    steady: bool = True
+
+    @property
+    def index(self) -> Ints:
+        """Each beat's number from that downbeat on."""
+        return np.arange(len(self.lines)) - self.downbeat
+
+
+def _estimated_grid(request: GenerationRequest, features: Features, blind: tuple[int, int]) -> Grid:
+    pulse = estimated_pulse(features, blind, request.region)
+    lines, index = pulse.lines, pulse.index[:-1]
+    at_region = int(np.clip(np.searchsorted(lines, request.region[0], side="right") - 1, 0, len(lines) - 2))
+    bpm = 60.0 * request.rate / float(np.median(np.diff(lines)[max(at_region - 8, 0) : at_region + 8]))
+    bar, place = index // pulse.per_bar + 1, index % pulse.per_bar
+    return Grid(lines, bar, place, np.zeros_like(index), np.ones(len(index)), "estimated", bpm)
+
+
+def estimated_pulse(features: Features, blind: tuple[int, int], region: tuple[int, int]) -> Pulse:
+    """The beats of the song, from its attacks outside `blind` (source frames).
+
+    A pulse by dynamic programming (Ellis, "Beat Tracking by Dynamic Programming", 2007, as in librosa); an even one is
+    fitted where the music is steady, else the beats follow it one by one. What of it is the beat and where bars begin
+    is told by `engine.hearing.meter`. A song without attacks gets even bars of 4/4 at 120 BPM.
     """
     rises = flux(features.audible_db(blind)).astype(np.float64)
     rises *= features.seen(TIMBRE_HOP, TIMBRE_WINDOW, len(rises), blind)[:, None]
     onsets = rises.sum(axis=1)
-    beats_s = _tracked_beats(onsets)
-    if len(beats_s) < 8:
-        beats_s = np.arange(0.0, max(len(onsets) * TIMBRE_HOP / ANALYSIS_RATE, 4.0), 0.5)
-    else:
-        beats_s = _steadied(onsets, beats_s)
-    beats = features.start + (beats_s + _ATTACK_LEAD_S) * features.rate
-    downbeat = _downbeat(rises[:, 0], beats, features.pooler(blind), features)
-    lines, added = _continued(beats, request.region, features)
-    index = np.arange(len(lines) - 1) - added - downbeat
-    at_region = int(np.clip(np.searchsorted(lines, request.region[0], side="right") - 1, 0, len(lines) - 2))
-    bpm = 60.0 * request.rate / float(np.median(np.diff(lines)[max(at_region - 8, 0) : at_region + 8]))
-    return Grid(lines, index // 4 + 1, index % 4, np.zeros_like(index), np.ones(len(index)), "estimated", bpm)
+    tracked_s = _tracked_beats(onsets)
+    if len(tracked_s) < 8:
+        even_s = np.arange(0.0, max(len(onsets) * TIMBRE_HOP / ANALYSIS_RATE, 4.0), 0.5)
+        lines, added = _continued(features.start + even_s * features.rate, 4, region, features)
+        return Pulse(lines, added)
+    tracked_s, steady = _steadied(onsets, tracked_s)
+    pulses = np.arange(TWELFTHS * (len(tracked_s) - 1) + 1) / TWELFTHS
+    twelfths_s = np.interp(pulses, np.arange(len(tracked_s)), tracked_s)
+    twelfths = features.start + (twelfths_s + ATTACK_LEAD_S) * features.rate
+    pulse_s = float(np.median(np.diff(tracked_s)))
+    changes = _changes_at(features.pooler(blind), twelfths, _HARMONY_REACH_S * features.rate)
+    found = meter(_attacks_at(rises, twelfths_s), changes, pulse_s)
+    step = found.bar // found.beats
+    places = np.arange(found.downbeat % step, len(twelfths), step)
+    beats_s = twelfths_s[places]
+    if steady:  # once more, now that the counts are known
+        beats_s = _fitted(onsets, beats_s, 3 if found.compound else 2)
+    beats = features.start + (beats_s + ATTACK_LEAD_S) * features.rate
+    lines, added = _continued(beats, found.beats, region, features)
+    return Pulse(lines, added + (found.downbeat - int(places[0])) // step, found.beats, found.compound, steady)
+
+
+def _fitted(onsets: Doubles, beats_s: Doubles, counts: int) -> Doubles:
+    """The even beats that lie closest to the attacks on and between `beats_s`."""
+    near = np.arange(-_NEAR_FRAMES, _NEAR_FRAMES + 1)
+    index = np.arange(counts * (len(beats_s) - 1) + 1) / counts
+    expected = np.interp(index, np.arange(len(beats_s)), beats_s) * ANALYSIS_RATE / TIMBRE_HOP
+    frames = np.clip(np.round(expected).astype(np.int64)[:, None] + near, 0, len(onsets) - 1)
+    rises = onsets[frames] ** 2
+    strength = rises.sum(axis=1)
+    times_s = (rises * frames).sum(axis=1) / np.maximum(strength, 1e-9) * TIMBRE_HOP / ANALYSIS_RATE
+    period, first = np.polyfit(index, times_s, 1, w=np.sqrt(strength + 1e-9))
+    return np.asarray(first + period * np.arange(len(beats_s)))
+
+
+def _attacks_at(rises: Doubles, times_s: Doubles) -> Doubles:
+    """How strongly each band attacks at each time ``(n, bands)``, 0 to 1."""
+    frames = np.arange(len(rises)) * TIMBRE_HOP / ANALYSIS_RATE
+    near = maximum_filter1d(rises, 3, axis=0)
+    found = np.stack([np.interp(times_s, frames, band) for band in near.T], axis=1)
+    return np.asarray(np.clip(found / np.maximum(np.percentile(found, 97, axis=0), 1e-6), 0.0, 1.0))
+
+
+def _changes_at(pooler: Pooler, frames: Doubles, reach: float) -> Doubles:
+    """How much the harmony after each position (source frames) differs from that before, 0 to 1."""
+    before, after = pooler(frames - reach, frames), pooler(frames, frames + reach)
+    known = (before.known > 0.5) & (after.known > 0.5)
+    changes = np.linalg.norm(after.chroma - before.chroma, axis=1) * known
+    return np.asarray(np.clip(changes / max(float(np.percentile(changes, 97)), 1e-6), 0.0, 1.0))
 
 
 def _tracked_beats(onsets: Doubles) -> Doubles:
     if onsets.max(initial=0.0) <= 0.0:
         return np.zeros(0)
-    _, frames = librosa.beat.beat_track(onset_envelope=onsets, sr=ANALYSIS_RATE, hop_length=TIMBRE_HOP, trim=False)
+    bpm = _pulse_bpm(onsets)
+    _, frames = librosa.beat.beat_track(
+        onset_envelope=onsets, sr=ANALYSIS_RATE, hop_length=TIMBRE_HOP, bpm=bpm, trim=False
+    )
     return np.asarray(frames, dtype=np.float64) * TIMBRE_HOP / ANALYSIS_RATE
 
 
-def _steadied(onsets: Doubles, beats_s: Doubles) -> Doubles:
-    """The even grid that meets the most attacks, if the tracked beats are close to even; else these beats."""
+def _pulse_bpm(onsets: Doubles) -> float:
+    """The likeliest tempo by autocorrelation in windows of nine seconds, two seconds apart: librosa's own keeps a
+    window per frame, gigabytes for a long song."""
+    window, hop = (round(seconds * ANALYSIS_RATE / TIMBRE_HOP) for seconds in (9.0, 2.0))
+    padded = np.pad(onsets, window // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
+    lags = librosa.util.normalize(librosa.autocorrelate(windows, axis=1), axis=1)
+    tempo = librosa.feature.tempo(tg=lags.mean(axis=0)[:, None], sr=ANALYSIS_RATE, hop_length=TIMBRE_HOP)
+    return float(np.squeeze(tempo))
+
+
+def _steadied(onsets: Doubles, beats_s: Doubles) -> tuple[Doubles, bool]:
+    """The even grid that meets the most attacks if the tracked beats are close to even, else these; and whether so."""
     indices = np.arange(len(beats_s))
     period, first = np.polyfit(indices, beats_s, 1)
     if np.median(np.abs(beats_s - (first + period * indices))) >= _STEADY_S:
-        return beats_s
+        return beats_s, False
     times = np.arange(len(onsets)) * TIMBRE_HOP / ANALYSIS_RATE
     # Over the whole song a period off by period²/span slips by one beat; search well inside that.
     periods = period + np.linspace(-0.5, 0.5, 201) * period**2 / times[-1]
@@ -162,25 +244,14 @@ def _steadied(onsets: Doubles, beats_s: Doubles) -> Doubles:
     lines = phase + period * (indices + round((first - phase) / period))
     # The fundamental's phase leans towards whatever else sounds in the beat; the attacks themselves do not.
     shifts = np.arange(-0.04, 0.0401, 0.001)
-    return np.asarray(lines + shifts[np.argmax([np.interp(lines + shift, times, onsets).sum() for shift in shifts])])
+    meets = [np.interp(lines + shift, times, onsets).sum() for shift in shifts]
+    return lines + shifts[int(np.argmax(meets))], True
 
 
-def _downbeat(low_flux: Doubles, beats: Doubles, pooler: Pooler, features: Features) -> int:
-    """Which of the first four beats begins a bar: where bass and kick attack and the harmony changes most."""
-    frames = np.round((beats - features.start) * (ANALYSIS_RATE / features.rate / TIMBRE_HOP)).astype(np.int64)
-    accents = np.array([low_flux[max(f - 3, 0) : max(f + 4, 0)].max(initial=0.0) for f in frames])
-    held = pooler(beats[:-1], beats[1:])
-    known = (held.known[1:] > 0.5) & (held.known[:-1] > 0.5)
-    changes = np.zeros(len(beats))
-    changes[1:-1] = np.linalg.norm(np.diff(held.chroma, axis=0), axis=1) * known
-    by_phase = [np.array([cue[phase::4].mean() for phase in range(4)]) for cue in (accents, changes)]
-    return int(np.argmax(sum(cue / max(cue.max(), 1e-9) for cue in by_phase)))
-
-
-def _continued(beats: Doubles, region: tuple[int, int], features: Features) -> tuple[Doubles, int]:
+def _continued(beats: Doubles, per_bar: int, region: tuple[int, int], features: Features) -> tuple[Doubles, int]:
     """The beats, carried on evenly on both sides past song and region; and how many were added in front."""
     head, tail = (float(np.median(np.diff(part))) for part in (beats[:9], beats[-9:]))
-    margin = 4 * MARGIN_BARS
+    margin = per_bar * MARGIN_BARS
     before = max(0, math.ceil((beats[0] - min(features.start, region[0])) / head)) + margin
     after = max(0, math.ceil((max(features.stop, region[1]) - beats[-1]) / tail)) + margin
     front = beats[0] - head * np.arange(before, 0, -1)

@@ -1,0 +1,292 @@
+"""What the embedded engine hears in a song: grid, key, chords, form, dynamics, groove and balance, in one value.
+
+`analyse_song` is the ears' one entry. All that comes after works on a `TempoMap`: the DAW's, or one made of the
+estimated beats, so that nobody else has to know which it was (`grid_name` tells). `SongAnalysis.lead_sheet` gives what
+a band needs to play along with any stretch, also beyond the song's ends.
+
+Promises: time and memory bounded (`analysis.MAX_SPAN_S`); the same value from a cold and a warm cache; a damaged cache
+is made again; `Cancelled` within one block.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from engine.api import GenerationRequest, IsCancelled, ReportProgress
+from engine.harmony import Chord, ChordSpan, Quality
+from engine.hearing.chords import recognise, spans
+from engine.hearing.chroma import BeatChroma, beat_chroma
+from engine.hearing.keys import estimated_key
+from engine.hearing.sections import structure
+from engine.sketch import song_cache
+from engine.sketch.analysis import Doubles, Features, analyse, check, span_to_analyse
+from engine.sketch.barred_song import NOT_BLIND, BarredSong, bars_between
+from engine.sketch.estimated_tempo import estimated_tempo_map
+from engine.sketch.grid import estimated_pulse
+from engine.sketch.lead_sheet import Accents, Bar, LeadSheet, SongSection
+from engine.sketch.listening import PITCH_RATE, Listened, listen
+from protocol.errors import MissingContext
+from protocol.job import Progress
+from protocol.key import Key
+from protocol.music import TempoMap
+
+_SOFTEST_DB = 15.0
+"""Energy 0 is at least this far below the song's loud bars: a song of even level is loud throughout."""
+_TONAL_SHARE = 0.2
+"""A song with chords in less than this share of its beats has no harmony."""
+_SLOWEST_BARS, _DRONE_WEIGHT = 4, 0.65
+"""Music whose chords last longer than this on average has to be this clearly pitched to be called tonal."""
+_REPEATED_BARS = (4, 16)
+"""How much of the neighbouring section is repeated beyond the song's ends, at least and at most."""
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class SongAnalysis:
+    """The song from beat `start` to beat `end`, both bar lines; positions are beats of `tempo_map`.
+
+    `chords` (None: none is heard) and `sections` cover it without gaps or overlaps. `level_db` and `energy` (0 to 1,
+    the song's loud bars) are per bar of `bars`. `tonal` is False if there is no harmony; then `key` means nothing
+    unless it was told. `lufs` is None for silence.
+    """
+
+    tempo_map: TempoMap
+    grid_name: str
+    key: Key
+    key_told: bool
+    tonal: bool
+    start: float
+    end: float
+    chords: tuple[ChordSpan, ...]
+    sections: tuple[SongSection, ...]
+    level_db: tuple[float, ...]
+    energy: tuple[float, ...]
+    accents: Accents = field(compare=False)
+    swing: float
+    balance_db: Mapping[str, float]
+    lufs: float | None
+    tuning: float
+    """Offset of the song's semitones from A = 440 Hz equal temperament, -0.5 to 0.5 semitones."""
+
+    @cached_property
+    def bars(self) -> tuple[Bar, ...]:
+        return bars_between(self.tempo_map, self.start, self.end)
+
+    @property
+    def tonic(self) -> Chord:
+        """The chord on the key's tonic."""
+        return Chord(self.key.pitch_class, Quality.MAJOR if self.key.mode == "major" else Quality.MINOR)
+
+    def lead_sheet(self, start_beat: float, end_beat: float) -> LeadSheet:
+        """What a band reads from `start_beat` to `end_beat`.
+
+        Beyond its ends the song goes on with its first or last section. Where no chord is heard for less than two
+        bars, the one before stays (or the one after comes early); where longer, the band plays the tonic.
+        """
+        pieces = list(self._pieces(start_beat, end_beat))
+        chords = [span for piece in pieces for span in _moved(self._played, *piece)]
+        sections = [section for piece in pieces for section in _moved(self.sections, *piece)]
+        plain = LeadSheet(self.tempo_map, self.key, start_beat, end_beat, (), ())
+        return replace(
+            plain,
+            chords=_joined(_sealed(chords, start_beat, end_beat)),
+            sections=_sealed(sections, start_beat, end_beat),
+            energy=tuple(self._energy_at(self._home((bar.start + bar.end) / 2)) for bar in plain.bars),
+            accents=self._accents_of(plain.bars),
+            balance_db=self.balance_db,
+            swing=self.swing,
+        )
+
+    def _pieces(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
+        """The span as pieces of the song: from, to, and how far each is moved."""
+        at = start
+        while at < end - _EPSILON:
+            home = self._home(at)
+            if at < self.start - _EPSILON:
+                limit = min(self._first[1], home + self.start - at)
+            else:
+                limit = self.end if at < self.end - _EPSILON else self._last[1]
+            length = min(limit - home, end - at)
+            yield home, home + length, at - home
+            at += length
+
+    def _home(self, beat: float) -> float:
+        """Where in the song that is which sounds at `beat`, as the song goes on beyond its ends."""
+        if self.start - _EPSILON <= beat < self.end - _EPSILON:
+            return max(beat, self.start)
+        (first, stop), edge = (self._first, self.start) if beat < self.start else (self._last, self.end)
+        return first + max(0.0, (beat - edge + _EPSILON) % (stop - first) - _EPSILON)
+
+    @cached_property
+    def _first(self) -> tuple[float, float]:
+        """The stretch that is repeated before the song."""
+        return self.start, _nearest_bar_line(self.bars, self.sections[0].end, 0)
+
+    @cached_property
+    def _last(self) -> tuple[float, float]:
+        """The stretch that is repeated after the song."""
+        return _nearest_bar_line(self.bars, self.sections[-1].start, -1), self.end
+
+    @cached_property
+    def _played(self) -> tuple[ChordSpan, ...]:
+        """The chords with those filled in that are not heard."""
+        bar = self.bars[-1].beats
+        filled: list[ChordSpan] = []
+        for index, span in enumerate(self.chords):
+            chord = span.chord
+            if chord is None:
+                around = self.chords[max(index - 1, 0) : index + 2]
+                is_short = span.end - span.start < 2 * bar
+                chord = next((near.chord for near in around if is_short and near.chord), self.tonic)
+            filled.append(replace(span, chord=chord))
+        return _joined(filled)
+
+    def _energy_at(self, beat: float) -> float:
+        return self.energy[max(0, bisect_right(self._bar_starts, beat + _EPSILON) - 1)]
+
+    @cached_property
+    def _bar_starts(self) -> list[float]:
+        return [bar.start for bar in self.bars]
+
+    def _accents_of(self, bars: tuple[Bar, ...]) -> Accents:
+        beats, strength = [np.zeros(0)], [np.zeros((0, 3))]
+        for bar in bars:
+            home = self._home(bar.start)
+            inside = slice(*np.searchsorted(self.accents.beats, [home - _EPSILON, home + bar.beats - _EPSILON]))
+            beats.append(self.accents.beats[inside] + (bar.start - home))
+            strength.append(self.accents.strength[inside])
+        return Accents(np.concatenate(beats), np.concatenate(strength))
+
+
+def _nearest_bar_line(bars: tuple[Bar, ...], edge: float, end: int) -> float:
+    """The bar line near `edge` that leaves between 4 and 16 bars to the song's first (`end` 0) or last (-1) line."""
+    fewest, most = _REPEATED_BARS
+    starts = [bar.start for bar in bars]
+    if end == 0:
+        count = min(max(bisect_right(starts, edge - _EPSILON), fewest), most, len(bars))
+        return bars[count - 1].end
+    count = min(max(len(bars) - bisect_right(starts, edge - _EPSILON), fewest), most, len(bars))
+    return bars[-count].start
+
+
+Span = TypeVar("Span", ChordSpan, SongSection)
+
+
+def _moved(all_spans: tuple[Span, ...], low: float, high: float, by: float) -> Iterator[Span]:
+    """What lies between `low` and `high`, cut there and moved."""
+    for span in all_spans:
+        if span.start < high - _EPSILON and span.end > low + _EPSILON:
+            yield replace(span, start=max(span.start, low) + by, end=min(span.end, high) + by)
+
+
+def _sealed(found: list[Span], start: float, end: float) -> tuple[Span, ...]:
+    """The spans from `start` to `end` without the gaps that rounding leaves."""
+    lines = [start, *(span.start for span in found[1:]), end]
+    return tuple(replace(span, start=a, end=b) for span, a, b in zip(found, lines, lines[1:], strict=False))
+
+
+def _joined(chords: Iterable[ChordSpan]) -> tuple[ChordSpan, ...]:
+    joined: list[ChordSpan] = []
+    for span in chords:
+        if joined and joined[-1].chord == span.chord:
+            joined[-1] = replace(joined[-1], end=span.end)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+# --- the analysis -----------------------------------------------------------------------------------------------------
+def analyse_song(request: GenerationRequest, progress: ReportProgress, cancelled: IsCancelled) -> SongAnalysis:
+    """All of the above for the request's source, at most `analysis.MAX_SPAN_S` of it around the region.
+
+    Kept in `request.cache_dir` under the source's hash. Raises `MissingContext` without a source, `BadArgument` for a
+    key that is none, `Cancelled`, and what `source.read` raises.
+    """
+    source = request.source
+    if source is None:
+        raise MissingContext("There is no song to listen to: send its file with /stembridge/source.")
+    check(cancelled)
+    span = span_to_analyse(source, request.region)
+    file = song_cache.file_for(request, span)
+    if file and (cached := song_cache.load(file)):
+        return cached
+    features = analyse(source, span, request.cache_dir, progress, cancelled)
+    listened = listen(source, span, progress, cancelled)
+    analysis = _heard(request, features, listened, cancelled)
+    progress(Progress(fraction=1.0, stage="listening"))
+    if file:
+        song_cache.save(file, analysis)
+    return analysis
+
+
+def _heard(request: GenerationRequest, features: Features, listened: Listened, cancelled: IsCancelled) -> SongAnalysis:
+    tempo_map = request.tempo_map
+    if not request.tempo_known:
+        tempo_map = estimated_tempo_map(estimated_pulse(features, NOT_BLIND, request.region), request.time_of)
+    check(cancelled)
+    song = BarredSong(request, features, tempo_map)
+    bars, lines = song.bars, song.lines
+    seconds = (song.frames(lines) - features.start) / request.rate
+    chroma = beat_chroma(listened.mono, PITCH_RATE, seconds, lambda: check(cancelled))
+    told = Key.parse(request.key) if request.key else None
+    key = told or estimated_key(chroma, recognise(chroma, None, song.downbeats))
+    chords = recognise(chroma, key, song.downbeats)
+    tonal = _is_tonal(chroma, chords, len(bars))
+    check(cancelled)
+    accents, swing = song.groove()
+    return SongAnalysis(
+        tempo_map=tempo_map,
+        grid_name="daw" if request.tempo_known else "estimated",
+        key=key,
+        key_told=told is not None,
+        tonal=tonal,
+        start=bars[0].start,
+        end=bars[-1].end,
+        chords=spans(lines, chords if tonal else [None] * len(chords)),
+        sections=_sections(bars, _labels(bars, song.likeness(chroma))),
+        level_db=tuple(round(float(level), 2) for level in song.pooled.level_db),
+        energy=_energy(song.pooled.level_db),
+        accents=accents,
+        swing=swing,
+        balance_db=listened.balance_db,
+        lufs=listened.lufs,
+        tuning=round(chroma.tuning, 4),
+    )
+
+
+def _is_tonal(chroma: BeatChroma, chords: list[Chord | None], bars: int) -> bool:
+    if sum(chord is not None for chord in chords) < _TONAL_SHARE * len(chords):
+        return False
+    changes = sum(a != b for a, b in pairwise(chords))
+    # Sounds with little tone that hardly ever change are drums: they have pitches too.
+    return changes * _SLOWEST_BARS >= bars or float(np.median(chroma.weight)) >= _DRONE_WEIGHT
+
+
+def _energy(level_db: Doubles) -> tuple[float, ...]:
+    loud, soft = np.percentile(level_db, [90, 2])
+    return tuple(float(e) for e in np.round(np.clip(1 + (level_db - loud) / max(loud - soft, _SOFTEST_DB), 0, 1), 3))
+
+
+def _labels(bars: tuple[Bar, ...], vectors: Doubles) -> list[str]:
+    """Each bar's section label; a bar cut short (a pick-up) belongs to the one after it, the last to the one before."""
+    usual = np.median([bar.beats for bar in bars])
+    whole = [index for index, bar in enumerate(bars) if bar.beats >= usual / 2]
+    labels = structure(vectors[whole])
+    return [labels[min(bisect_left(whole, index), len(whole) - 1)] for index in range(len(bars))]
+
+
+def _sections(bars: tuple[Bar, ...], labels: list[str]) -> tuple[SongSection, ...]:
+    found: list[SongSection] = []
+    for bar, label in zip(bars, labels, strict=True):
+        if found and found[-1].label == label:
+            found[-1] = replace(found[-1], end=bar.end)
+        else:
+            found.append(SongSection(bar.start, bar.end, label))
+    return tuple(found)
