@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 from engine.api import GenerationRequest, Source
 from engine.loudness import loudness_lufs
+from engine.measures.chords import ChordReference, beats_of, chord_reference, hear
 from engine.measures.grid import SIXTEENTHS, TRIPLETS, GridLock, grid_lines, grid_lock
 from engine.measures.key import KeyAgreement, estimate_key, key_agreement, pitches, tuning
+from engine.measures.masking import MaskingReference, masking_reference
 from engine.measures.mel import Mono, mono, silence_power
-from engine.measures.novelty import Fingerprint, fingerprint, similarity
+from engine.measures.novelty import Fingerprint, fingerprint, longest_copy, similarity
 from engine.measures.onsets import onset_times
 from engine.measures.seam import MARGIN_S, change_db, click_db, same_places
 from protocol.errors import BadArgument
 from protocol.key import Key
+from protocol.vocabulary import Verb
 
 if TYPE_CHECKING:
     from engine.api import Audio
@@ -43,6 +46,10 @@ _FEWEST_PLACES = 6
 _IN_KEY = 0.1
 """A song whose agreement with a key is below this is not in that key."""
 _KEPT = 4
+_SHORTEST_HARMONY_S = 0.5
+
+MIXED_ON = frozenset({Verb.COMPLETE, Verb.LEGO})
+"""Verbs whose stems sound together with the song."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,13 @@ class Reference:
     neighbour: Fingerprint | None = None
     """Fingerprint of the stretch of the same length before the region (or after it, at the song's beginning)."""
     own_similarity: float | None = None
+    stretches: tuple[Fingerprint, ...] = ()
+    """Fingerprints of all that was read of the song, in which copies are looked for."""
+    own_copy: float = 0.0
+    """How much of what the region held is itself an excerpt of the song around it."""
+    chords: ChordReference | None = None
+    masking: MaskingReference | None = None
+    """Only for stems that are mixed onto the song."""
 
 
 _kept: OrderedDict[Hashable, Reference] = OrderedDict()
@@ -147,6 +161,9 @@ def make_reference(request: GenerationRequest, region: tuple[int, int]) -> Refer
     meets_before = joins and before.stop == region[0] and before.audio.shape[1] >= margin
     meets_after = joins and after.start == region[1] and after.audio.shape[1] >= margin
     fingerprints = _fingerprints(before, original, after, region, rate)
+    stretches, own_copy = _copies(request.verb, before, original, after, rate)
+    key = _key(request, song)
+    chords, masking = _harmony(request, before, original, after, region, key)
     return Reference(
         before=before.audio[:, before.audio.shape[1] - edge if meets_before else before.audio.shape[1] :].copy(),
         after=after.audio[:, : edge if meets_after else 0].copy(),
@@ -157,10 +174,14 @@ def make_reference(request: GenerationRequest, region: tuple[int, int]) -> Refer
         grid=grid,
         per_quarter=per_quarter,
         onsets_per_s=song.onsets_s.size * rate / max(1, sum(mix.size for mix in song.mixes)),
-        key=_key(request, song),
+        key=key,
         original=fingerprints[0],
         neighbour=fingerprints[1],
         own_similarity=similarity(*fingerprints),
+        stretches=stretches,
+        own_copy=own_copy,
+        chords=chords,
+        masking=masking,
     )
 
 
@@ -287,3 +308,42 @@ def _fingerprints(
         fingerprint(mono(audio), rate) if audio.shape[1] == length else None for audio in (original.audio, beside)
     )
     return first, second
+
+
+def _copies(
+    verb: Verb, before: Piece, original: Piece, after: Piece, rate: int
+) -> tuple[tuple[Fingerprint, ...], float]:
+    """In what copies are looked for, and how much of what the region held is a copy of the rest."""
+    if verb is Verb.EXTRACT:  # a copy by its nature
+        return (), 0.0
+    parts = [fingerprint(mono(piece.audio), rate) for piece in (before, original, after)]
+    copy = longest_copy(parts[1], (parts[0], parts[2]))
+    joined = [np.concatenate([audio.audio for audio in (before, original)], axis=1), after.audio]
+    if original.stop == after.start:
+        joined = [np.concatenate(joined, axis=1)]
+    return tuple(fingerprint(mono(audio), rate) for audio in joined), copy.share if copy else 0.0
+
+
+def _harmony(
+    request: GenerationRequest,
+    before: Piece,
+    original: Piece,
+    after: Piece,
+    region: tuple[int, int],
+    key: KeyReference | None,
+) -> tuple[ChordReference | None, MaskingReference | None]:
+    """The song's chords over the unbroken stretch around the region, and what it is as a bed for stems."""
+    pieces = [piece.audio for piece in (before, original, after) if piece is not after or original.stop == after.start]
+    signal, rate = mono(np.concatenate(pieces, axis=1)), request.rate
+    start, stop = before.start, before.start + signal.size
+    if signal.size < _SHORTEST_HARMONY_S * rate:
+        return None, None
+    inside = [frame for frame in region if start < frame < stop]
+    start_s = request.time_of(start)
+    song = hear(signal, rate, start_s, beats_of(request, start, stop, *inside), key.key if key else None)
+    found = pitches(signal, rate).shifted(start_s)
+    tuned = key.tuning if key else tuning(found)
+    chords = chord_reference(request.verb, song, found, tuned, key.key if key else None)
+    if request.verb not in MIXED_ON or original.start != region[0] or not original.audio.shape[1]:
+        return chords, None
+    return chords, masking_reference(signal, rate, song, beats_of(request, original.start, original.stop), tuned)

@@ -21,7 +21,9 @@ def summary(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("length", f"{length['frames']} samples, {exact}")]
     lines += [("seam", _seam_words(measures["seam"])), ("click", _click_words(measures["click"]))]
     lines += [("level", _level_words(measures["level"])), ("grid", _grid_words(measures["grid"]))]
-    lines += [("key", _key_words(measures["key"])), ("novelty", _novelty_words(measures["novelty"]))]
+    lines += [("key", _key_words(measures["key"])), ("chords", _chord_words(measures.get("chords", {})))]
+    lines += [("masking", _masking_words(measures.get("masking", {})))]
+    lines += [("novelty", _novelty_words(measures["novelty"]))]
     return [(what, words) for what, words in lines if words]
 
 
@@ -62,9 +64,30 @@ def _key_words(key: Mapping[str, Any]) -> str:
     return f"{key['key']}{'' if key['told'] else ' (estimated)'}: {key['agreement']:.2f}{own}"
 
 
+def _chord_words(chords: Mapping[str, Any]) -> str:
+    if chords.get("agreement") is None:
+        return f"not measured: {chords['reason']}" if chords else ""
+    whose = "the song's own chords" if chords["against"] == "song" else "chords of this song"
+    if chords["song_agreement"] is None:
+        return f"{chords['agreement']:.2f} in chords of the key"
+    return f"{chords['agreement']:.2f} in {whose}, song {chords['song_agreement']:.2f}"
+
+
+def _masking_words(masking: Mapping[str, Any]) -> str:
+    if masking.get("hidden") is None:
+        return ""
+    words = f"{masking['hidden']:.0%} hidden by the song, covers {masking['covers']:.0%} of it"
+    words += f" (within the song {masking['song_hidden']:.0%} and {masking['song_covers']:.0%})"
+    clash = masking["bass_clash"]
+    return f"{words}, bass clashes in {clash:.0%} of the beats" if clash else words
+
+
 def _novelty_words(novelty: Mapping[str, Any]) -> str:
     names = {"original": "what was there", "neighbour": "the bars beside it"}
     parts = [f"{novelty[key]:.2f} like {words}" for key, words in names.items() if novelty[key] is not None]
+    copied = novelty.get("longest_copy_s")
+    if copied:
+        parts.append(f"{novelty['copy_share']:.0%} an excerpt of {copied:.1f} s")
     return ", ".join(parts)
 
 

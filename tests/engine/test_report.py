@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 import pytest
 
-from engine.api import GenerationRequest
-from engine.measures import reference as reference_module
-from engine.report import measure, reference_for, score, subscores, summary
+from engine.report import score, subscores, summary
 from protocol.music import TempoMap, TimeSignature
-from protocol.task import Task
 from protocol.vocabulary import TrackClass, Verb
 from tests.support.degrade import amplified, crossfaded, delayed, transposed, white_noise
+from tests.support.judged import A_MINOR, BARS, E_MINOR, FIRST_BAR, RATE, Case, falling
 from tests.support.songs import Song, render_song
 
-RATE = 22_050
-A_MINOR = ("Am", "F", "C", "G", "Am", "Dm", "F", "G") * 2
-E_MINOR = ("Em", "C", "G", "D", "Em", "Am", "C", "D") * 2
-FIRST_BAR, BARS = 7, 3
 SONGS = {
     "97.53 bpm, A minor": (TempoMap.constant(97.53), A_MINOR, "A minor"),
     "140 bpm in 3/4, E minor, key unknown": (TempoMap.constant(140, TimeSignature(3, 4)), E_MINOR, None),
     "a ramp from 100 to 130": (TempoMap.from_flat([0, 100, 4, 4, 1, 30, 130, 4, 4, 0]), A_MINOR, "C major"),
     "124 bpm": (TempoMap.constant(124), E_MINOR, "Em"),
 }
-
-
-class Case:
-    """One region of one song, and the takes that are measured for it."""
-
-    def __init__(self, song: Song, key: str | None, verb: Verb = Verb.REPAINT, **changes: Any) -> None:
-        self.song, self.rate = song, song.rate
-        self.source = song.source()
-        self.region = changes.pop("region", song.frames_of_bars(FIRST_BAR, BARS))
-        fields: dict[str, Any] = {
-            "verb": verb,
-            "task": Task.model_construct(),
-            "seeds": (1,),
-            "region": self.region,
-            "rate": song.rate,
-            "tempo_map": song.tempo_map,
-            "tempo_known": True,
-            "key": key,
-            "source": self.source,
-        }
-        self.request = GenerationRequest(**(fields | changes))
-        start, stop = (min(max(0, frame), self.source.frames) for frame in self.region)
-        self.own = song.audio[:, start:stop]
-        self.before, self.from_here_on = song.audio[:, :start], song.audio[:, start:]
-
-    def measure(self, take: np.ndarray, **more: Any) -> dict[str, Any]:
-        take = take.astype(np.float32)
-        return measure(take, region=self.region, rate=self.rate, request=self.request, spliced_gain_db=0.0, **more)
-
-    def part(self, name: str, takes: Sequence[np.ndarray]) -> list[float]:
-        values = [subscores(self.measure(take))[name] for take in takes]
-        assert all(value is not None for value in values)
-        return [float(value) for value in values if value is not None]
 
 
 @pytest.fixture(scope="module", params=SONGS, ids=list(SONGS))
@@ -75,15 +31,13 @@ def plain() -> Case:
     return Case(render_song(A_MINOR, TempoMap.constant(110), RATE), "A minor")
 
 
-def falling(values: Sequence[float]) -> bool:
-    return all(after < before for before, after in pairwise(values))
-
-
 # --- good takes -------------------------------------------------------------------------------------------------------
-def test_the_songs_own_bars_score_high(case: Case) -> None:
+def test_the_songs_own_bars_are_perfect_in_all_but_novelty(case: Case) -> None:
     measures = case.measure(case.own)
-    assert score(measures) > 95
+    assert min(value for part, value in subscores(measures).items() if value is not None and part != "novelty") > 0.85
+    assert score(measures) > 85
     assert measures["novelty"]["original"] == pytest.approx(1.0, abs=1e-3)
+    assert measures["novelty"]["copy_share"] > 0.95
     assert measures["level"]["difference_lu"] == pytest.approx(0.0, abs=1.0)
 
 
@@ -200,10 +154,11 @@ def test_white_noise_has_no_key(case: Case) -> None:
 def test_drums_are_not_asked_for_a_key(plain: Case) -> None:
     stems = Case(plain.song, "A minor", Verb.COMPLETE)
     measures = stems.measure(stems.own, track=TrackClass.DRUMS)
-    assert measures["key"]["lock"] is None
+    for part in ("key", "chords"):
+        assert measures[part]["lock"] is None
+        assert measures[part]["reason"] == "this track has no pitch"
+    assert measures["chords"]["spans"] == []
     assert measures["seam"] == {"start": None, "end": None}
-    assert subscores(measures)["level"] is None
-    assert score(measures) > 90
 
 
 def test_the_told_key_is_named_and_an_estimated_one_is_said_to_be(plain: Case) -> None:
@@ -292,109 +247,3 @@ def test_an_edge_with_nothing_beyond_it_has_no_seam(plain: Case) -> None:
     assert measures["seam"]["start"] is None
     assert measures["seam"]["end"] is not None
     assert measures["novelty"]["original"] is None
-
-
-# --- hard cases -------------------------------------------------------------------------------------------------------
-def test_a_take_of_the_wrong_length_scores_nothing(plain: Case) -> None:
-    measures = plain.measure(plain.own[:, :-1])
-    assert measures["length"] == {"frames": plain.own.shape[1] - 1, "expected": plain.own.shape[1], "exact": False}
-    assert score(measures) == 0.0
-    assert f"should be {plain.own.shape[1]}" in dict(summary(measures))["length"]
-
-
-@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.2, 0.5])
-def test_a_very_short_region_is_measured_as_far_as_it_can_be(plain: Case, seconds: float) -> None:
-    start = plain.region[0]
-    case = Case(plain.song, "A minor", region=(start, start + round(seconds * RATE)))
-    measures = case.measure(case.own)
-    assert score(measures) > 80
-    assert measures["grid"]["lock"] is None
-    assert summary(measures)
-
-
-def test_a_region_that_is_the_whole_song_is_held_against_what_was_there(plain: Case) -> None:
-    case = Case(plain.song, None, region=(0, plain.source.frames))
-    measures = case.measure(case.own)
-    assert measures["seam"] == {"start": None, "end": None}
-    assert score(measures) > 95
-
-
-@pytest.mark.parametrize("channels", [1, 2, 6])
-def test_any_number_of_channels_is_measured(channels: int) -> None:
-    case = Case(render_song(A_MINOR, TempoMap.constant(120), 22_050, channels=channels), None)
-    assert score(case.measure(case.own)) > 90
-
-
-def test_a_stereo_take_of_a_mono_song_is_measured() -> None:
-    case = Case(render_song(A_MINOR, TempoMap.constant(120), 22_050, channels=1), None)
-    assert score(case.measure(np.repeat(case.own, 2, axis=0))) > 80
-
-
-@pytest.mark.parametrize("key", ["A minor", None])
-def test_without_a_song_what_can_be_measured_is(plain: Case, key: str | None) -> None:
-    case = Case(plain.song, key, Verb.GENERATE, source=None)
-    measures = case.measure(plain.own)
-    assert measures["level"]["difference_lu"] is None
-    assert measures["grid"]["lock"] > 0.8
-    assert measures["key"]["lock"] > 0.9
-    assert score(case.measure(white_noise(plain.own))) < 20 < 85 < score(measures)
-
-
-def test_a_region_apart_from_the_song_meets_nothing(plain: Case) -> None:
-    frames = plain.source.frames
-    case = Case(plain.song, None, Verb.EXTEND, region=(frames + RATE, frames + 3 * RATE))
-    measures = case.measure(plain.own[:, : 2 * RATE])
-    assert measures["seam"] == {"start": None, "end": None}
-    assert measures["novelty"]["original"] is None
-
-
-def test_a_song_of_a_blink_is_extended_and_measured(plain: Case) -> None:
-    blink = Song(plain.song.audio[:, : round(0.3 * RATE)], RATE, plain.song.tempo_map, ("Am",), ())
-    case = Case(blink, None, Verb.EXTEND, region=(round(0.3 * RATE), 3 * RATE))
-    measures = case.measure(plain.own[:, : 3 * RATE - round(0.3 * RATE)])
-    assert measures["length"]["exact"]
-    assert 0 <= score(measures) <= 100
-
-
-def test_a_silent_song_leaves_nothing_to_compare_and_does_no_harm() -> None:
-    song = render_song(A_MINOR, TempoMap.constant(120), 22_050)
-    quiet = Song(np.zeros_like(song.audio), song.rate, song.tempo_map, song.chords, song.kicks_s)
-    case = Case(quiet, None)
-    for take in (case.own, song.audio[:, slice(*case.region)]):
-        assert 0 <= score(case.measure(take)) <= 100
-
-
-def test_measures_are_plain_json_and_the_same_every_time(plain: Case) -> None:
-    for take in (plain.own, np.zeros_like(plain.own), white_noise(plain.own)):
-        first, second = (json.dumps(plain.measure(take), allow_nan=False) for _ in range(2))
-        assert first == second
-        assert score(json.loads(first)) == score(plain.measure(take))
-
-
-def test_the_song_is_read_once_for_all_takes_and_only_around_the_region() -> None:
-    song = render_song(A_MINOR * 4, TempoMap.constant(90), 22_050)
-    case = Case(song, None, region=song.frames_of_bars(40, 2))
-    for db in (0, -1, -2):
-        case.measure(amplified(case.own, db))
-    read = sum(stop - start for start, stop in case.source.reads)
-    assert song.duration_s > 150
-    assert read <= reference_module.CONTEXT_S * song.rate + (case.region[1] - case.region[0])
-    assert reference_for(case.request, case.region) is reference_for(case.request, case.region)
-
-
-def test_another_tempo_or_key_makes_another_reference(plain: Case) -> None:
-    first = reference_for(plain.request, plain.region)
-    assert reference_for(Case(plain.song, "C minor").request, plain.region) is not first
-    assert (
-        reference_for(Case(plain.song, "A minor", tempo_map=TempoMap.constant(111)).request, plain.region) is not first
-    )
-
-
-def test_the_summary_says_what_a_musician_asks_in_that_order(plain: Case) -> None:
-    lines = summary(plain.measure(plain.own))
-    assert [what for what, _ in lines] == ["length", "seam", "click", "level", "grid", "key", "novelty"]
-    words = dict(lines)
-    assert words["length"] == f"{plain.own.shape[1]} samples, exact"
-    assert words["seam"].endswith("percentile of the song's own changes")
-    assert words["key"].startswith("A minor: 0.")
-    assert words["grid"].startswith("median ")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
+from protocol.music import TempoMap, TempoPoint
+
 if TYPE_CHECKING:
     from engine.api import Audio
 
@@ -41,3 +43,22 @@ def crossfaded(take: Audio, original: Audio, frames: int) -> Audio:
     inside = np.ones(take.shape[1], np.float32)
     inside[:frames], inside[take.shape[1] - frames :] = ramp, ramp[::-1]
     return np.asarray(take * inside + original * np.sqrt(1.0 - np.square(inside)), dtype=np.float32)
+
+
+def pasted(take: Audio, excerpt: Audio, share: float) -> Audio:
+    """The take, its first `share` (0 to 1) replaced by the excerpt, over and over if that is shorter."""
+    frames = round(share * take.shape[1])
+    loops = np.tile(excerpt, (1, -(-frames // excerpt.shape[1])))[:, :frames]
+    return np.concatenate([loops, take[:, frames:]], axis=1)
+
+
+def noisy(take: Audio, share: float, seed: int = 0) -> Audio:
+    """The take, of which `share` (0 to 1, in amplitude) has turned into noise of the same power."""
+    return np.asarray((1.0 - share) * take + share * white_noise(take, seed), dtype=np.float32)
+
+
+def slowed(tempo_map: TempoMap, cents: float) -> TempoMap:
+    """The tempo map at which to play so that, `transposed` by `cents`, it sounds in the tempo of `tempo_map`."""
+    ratio = 2.0 ** (cents / 1200.0)
+    points = (TempoPoint(p.time_s * ratio, p.bpm / ratio, p.signature, p.linear) for p in tempo_map.points)
+    return TempoMap(tuple(points))
