@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/stembridge demo $(DEMO_ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not bench" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not bench" -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m bench tests/bench $(ARGS)

@@ -82,16 +82,9 @@ class Capabilities:
         offered = self.tracks_of.get(verb, self.tracks)
         unknown = sorted(set(tracks) - offered) if verb.makes_stems else []
         if unknown:
-            told = [self.why_not_track[track] for track in unknown if track in self.why_not_track]
-            raise EngineCannot(
-                " ".join(
-                    [
-                        f"The {self.name} engine's {verb} offers no {', '.join(unknown)}.",
-                        *dict.fromkeys(told),
-                        f"It offers {', '.join(sorted(offered)) or 'no track'}.",
-                    ]
-                )
-            )
+            reasons = dict.fromkeys(self.why_not_track[track] for track in unknown if track in self.why_not_track)
+            refused = f"The {self.name} engine's {verb} offers no {', '.join(unknown)}."
+            raise EngineCannot(" ".join([refused, *reasons, f"It offers {', '.join(sorted(offered)) or 'no track'}."]))
 
 
 class Source(Protocol):

@@ -34,6 +34,7 @@ from protocol.music import Region, TempoMap, TimeSignature
 from protocol.vocabulary import Verb
 
 PROMPT = "warm electric piano, laid-back drums"
+ADDED_TRACKS, ADDED_PROMPT = "guitar,strings,percussion", "fingerpicked acoustic guitar, soft strings, shaker"
 EXTEND_BARS = 4
 VARIATIONS = 2
 _DISCOVER_S = 6.0
@@ -167,7 +168,7 @@ def _find(port: int, console: Console) -> tuple[str, int]:
 
 
 def _play(daw: Daw, plan: Plan, bars: Callable[[str, float], None]) -> Outcome:
-    """Say what a DAW would say, request both jobs and hear them to their ends."""
+    """Say what a DAW would say, request the jobs and hear them to their ends."""
     daw.tell("/subscribe", "ttl", 600)
     daw.tell("/project", str(plan.folder), plan.rate)
     daw.tell("/source", str(plan.song), 0.0)
@@ -180,7 +181,8 @@ def _play(daw: Daw, plan: Plan, bars: Callable[[str, float], None]) -> Outcome:
     repaint = daw.ask("repaint", variations=VARIATIONS, prompt=PROMPT)
     length: dict[str, int | float] = {"bars": EXTEND_BARS} if plan.bpm else {"seconds": _UNTOLD_REGION_S}
     extend = daw.ask("extend", at=plan.end_s, **length)
-    names = {repaint: "repaint", extend: "extend"}
+    complete = daw.ask("complete", tracks=ADDED_TRACKS, prompt=ADDED_PROMPT)
+    names = {repaint: "repaint", extend: "extend", complete: "complete"}
     for name in names.values():
         bars(name, 0.0)
     outcome = daw.follow(names, lambda job, fraction: bars(names[job], fraction))

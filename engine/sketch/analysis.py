@@ -1,9 +1,10 @@
 """What the song sounds like, frame by frame: the features from which the path through the song is chosen.
 
 Two short-time spectra of a mono 22.05 kHz downmix: a short window (46 ms) for timbre, level and attacks, a long one
-(186 ms) for harmony. The features know nothing of the grid nor of the region, so one analysis serves every later
-request for the same file; it is cached by the source's hash. A `Pooler` over spans of the song leaves out every frame
-whose window touches a *blind* span: that is how the region's own content stays unknown.
+(186 ms) for harmony; and the spectral peaks of every fifth of a second, from which chords are told. The features know
+nothing of the grid nor of the region, so one analysis serves every later request for the same file; it is cached by the
+source's hash. A `Pooler` over spans of the song leaves out every frame whose window touches a *blind* span: that is how
+the region's own content stays unknown.
 
 Promises: memory and time bounded by `MAX_SPAN_S` however long the source; the same bits from a cold and a warm cache; a
 damaged cache file is recomputed; `Cancelled` within one block.
@@ -26,12 +27,13 @@ from numpy.typing import NDArray
 
 from engine import audio_cache
 from engine.api import IsCancelled, ReportProgress, Source
+from engine.hearing.chroma import REACH_S, Peaks, hear_peaks
 from protocol.errors import Cancelled, DiskFull
 from protocol.job import Progress
 
 logger = logging.getLogger("stembridge.sketch")
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the meaning of the cached arrays changes."""
 
 ANALYSIS_RATE = 22_050
@@ -45,10 +47,15 @@ _NOTHING = 1e-9
 _MASKED_DB = 55.0
 """A band so far below the song's level is not heard; in synthetic music it flickers all the same."""
 
+CELL_S = 0.2
+"""The cells of time whose spectral peaks are kept."""
+CELL_REACH_S = REACH_S + 0.02
+"""What lies farther from a cell than this has no part in its peaks: its window and the resampler's filter."""
+
 MAX_SPAN_S = 20 * 60.0
 _SPAN_STEP_S = 300.0
 _BLOCK_S = 20.0
-_RESAMPLER_REACH = 128
+RESAMPLER_REACH = 128
 """Analysis samples beyond which the resampler's filter carries nothing across."""
 
 Float = NDArray[np.float32]
@@ -77,12 +84,14 @@ class Features:
     """Frame-wise features of source frames ``start .. stop`` (at the source's rate).
 
     `mel_db` ``(frames, MEL_BANDS)`` and `level_db` ``(frames,)`` every `TIMBRE_HOP` analysis samples, `chroma`
-    ``(frames, 12)`` every `HARMONY_HOP`; frame *k* is centred on analysis sample ``k * hop``.
+    ``(frames, 12)`` every `HARMONY_HOP`; frame *k* is centred on analysis sample ``k * hop``. `peaks` are those of
+    cells of `CELL_S`.
     """
 
     mel_db: Float
     level_db: Float
     chroma: Float
+    peaks: Peaks
     start: int
     stop: int
     rate: int
@@ -96,7 +105,7 @@ class Features:
     def seen(self, hop: int, window: int, frames: int, blind: tuple[int, int]) -> NDArray[np.bool_]:
         """Which frames' windows keep clear of the blind span (source frames)."""
         centre = np.arange(frames) * hop
-        reach = window // 2 + _RESAMPLER_REACH
+        reach = window // 2 + RESAMPLER_REACH
         low, high = ((edge - self.start) * ANALYSIS_RATE / self.rate for edge in blind)
         # One frame more on the far side: the flux compares a frame with the one before it.
         return (centre + reach < low) | (centre - reach - hop > high)
@@ -191,17 +200,22 @@ def analyse(
     return features
 
 
+_PEAKS = ("cell", "pitch", "magnitude", "tonal")
+
+
 def _load(file: Path, span: tuple[int, int], rate: int) -> Features | None:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
-            features = Features(data["mel_db"], data["level_db"], data["chroma"], *span, rate)
+            peaks = Peaks(*(data[f"peaks_{name}"] for name in _PEAKS))
+            features = Features(data["mel_db"], data["level_db"], data["chroma"], peaks, *span, rate)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logger.warning("The analysis in %s is damaged (%s); it is made again.", file, error)
         return None
     expected = _frame_counts(span, rate)
-    if features.mel_db.shape != (expected[0], MEL_BANDS) or features.chroma.shape != (expected[1], 12):
+    shapes = (features.mel_db.shape, features.chroma.shape, features.peaks.tonal.shape)
+    if shapes != ((expected[0], MEL_BANDS), (expected[1], 12), (len(_cells(span, rate)) - 1,)):
         logger.warning("The analysis in %s does not fit its source; it is made again.", file)
         return None
     return features
@@ -210,7 +224,8 @@ def _load(file: Path, span: tuple[int, int], rate: int) -> Features | None:
 def _save(file: Path, features: Features) -> None:
     try:
         with audio_cache.whole_file(file) as opened:
-            np.savez(opened, mel_db=features.mel_db, level_db=features.level_db, chroma=features.chroma)
+            peaks = {f"peaks_{name}": getattr(features.peaks, name) for name in _PEAKS}
+            np.savez(opened, mel_db=features.mel_db, level_db=features.level_db, chroma=features.chroma, **peaks)
         audio_cache.prune(file.parent.parent, file, audio_cache.DECODED_LIMIT_BYTES)
     except (OSError, DiskFull) as error:  # a cache is a convenience: the take does not depend on it
         logger.warning("The analysis could not be kept in %s: %s", file.parent, error)
@@ -222,17 +237,24 @@ def _frame_counts(span: tuple[int, int], rate: int) -> tuple[int, int]:
     return samples // TIMBRE_HOP + 1, samples // HARMONY_HOP + 1
 
 
+def _cells(span: tuple[int, int], rate: int) -> Doubles:
+    """The lines between the cells, in seconds from the span's start."""
+    return np.arange(max(1, int((span[1] - span[0]) / rate / CELL_S)) + 1, dtype=np.float64) * CELL_S
+
+
 def _compute(source: Source, span: tuple[int, int], progress: ReportProgress, cancelled: IsCancelled) -> Features:
     mono = _mono(source, span, progress, cancelled)
     short, long = _frame_counts(span, source.rate)
     mel = np.concatenate(list(_mel_power(mono, short, cancelled)))
     progress(Progress(fraction=0.35, stage="analysing"))
     chroma = np.concatenate(list(_chroma(mono, long, cancelled)))
+    progress(Progress(fraction=0.4, stage="analysing"))
+    peaks = hear_peaks(mono, ANALYSIS_RATE, _cells(span, source.rate), lambda: check(cancelled))
     progress(Progress(fraction=0.45, stage="analysing"))
     # Decibels of full scale, not of the song's maximum: that might lie in the region.
     mel_db = 10.0 * np.log10(mel + _NOTHING)
     level_db = 10.0 * np.log10(mel.sum(axis=1) + _NOTHING)
-    return Features(mel_db.astype(np.float32), level_db.astype(np.float32), chroma, *span, source.rate)
+    return Features(mel_db.astype(np.float32), level_db.astype(np.float32), chroma, peaks, *span, source.rate)
 
 
 def _mono(source: Source, span: tuple[int, int], progress: ReportProgress, cancelled: IsCancelled) -> Float:

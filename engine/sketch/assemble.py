@@ -1,10 +1,10 @@
 """The path made audible: excerpts of the song, each on its exact frame, joined so that nobody hears the joins.
 
 Every excerpt keeps its attacks on the grid lines of the region: the crossfade into it is over shortly before its first
-line. Where in the 60 ms before the line the crossfade lies is decided by correlation, and its gains allow for it, so
-that neither tones that agree nor tones that do not swell or dip. Where slots differ in length (a tempo ramp) excerpts
-are laid out in overlapping pieces that meet in phase, as in WSOLA (Verhelst and Roelands, 1993), each within a few
-milliseconds of its place, and on it at every line.
+line, or before an attack that either side has a little early. Where in the 60 ms before that the crossfade lies is
+decided by the attacks there, none of which is to be cut, doubled or swallowed, and by correlation; its gains allow for
+the latter, so that neither tones that agree nor tones that do not swell or dip. Where slots differ in length (a tempo
+ramp, a live drummer) excerpts are stretched between their attacks (`engine.sketch.timescale`).
 
 Promise: reads only the excerpts and their short leads and tails, at full rate and in all channels, and never a frame of
 the region.
@@ -12,15 +12,19 @@ the region.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.api import IsCancelled, Source
+from engine.measures.onsets import onset_times
+from engine.sketch import timescale
 from engine.sketch.analysis import Doubles, Float, check
 from engine.sketch.material import Material
 from engine.sketch.path import Path
+from engine.sketch.transients import around
 
 if TYPE_CHECKING:
     from engine.api import Audio
@@ -33,10 +37,11 @@ SEARCH_S = 0.06
 LONG_FADE_S, SHORT_FADE_S = 0.024, 0.01
 HARD_FADE_S = 0.002
 """Where an excerpt has no lead (the song begins there, or the region ends there)."""
-DRIFT_S = 0.0005
-PIECE_S, MIN_PIECE_S = 0.004, 0.05
-"""A slot that must be stretched is laid out in pieces that move by this much; how short they may become."""
-LEEWAY_S = 0.004
+_HEARD_BEFORE_S, _HEARD_AFTER_S = 0.02, 0.012
+"""What is listened to beyond the room for a join to find the attacks there."""
+_DAMAGE = 0.7
+"""What an attack that is cut, doubled or lost counts for against the correlation of the two signals."""
+LEEWAY_S = 0.005
 """How far a piece inside a slot may leave its place to meet the waveform before it."""
 MAX_GAIN_DB = 3.0
 _GAIN_PULL = 0.3
@@ -55,27 +60,30 @@ class Piece:
     free: bool = False
 
 
-def pieces(material: Material, path: Path, rate: int) -> list[Piece]:
+FindAttacks = Callable[[int, int], Doubles]
+"""Gives the attacks of source frames ``start .. stop``, as source frames."""
+
+
+def _no_attacks(_start: int, _stop: int) -> Doubles:
+    return np.zeros(0)
+
+
+def pieces(material: Material, path: Path, rate: int, attacks: FindAttacks = _no_attacks) -> list[Piece]:
     """The pieces of a path, in order; `start` counts source frames like the region does."""
     lines = material.grid.lines
-    run_starts = set(path.run_starts)
+    begins = path.run_starts
     out: list[Piece] = []
-    for step, (target, slot) in enumerate(zip(path.targets, path.sources, strict=True)):
-        opens = step in run_starts
-        run = out[-1].run + opens if out else 0
-        begin, length = lines[target], lines[target + 1] - lines[target]
-        stretch = lines[slot + 1] - lines[slot] - length
-        # Between two grids that run at one tempo nothing needs moving; rounding and tiny drifts are left alone.
-        wanted = round(lines[slot] - begin)
-        if not opens and abs(wanted - out[-1].offset) <= DRIFT_S * rate and abs(stretch) <= DRIFT_S * rate:
-            continue
-        count = max(1, min(int(np.ceil(abs(stretch) / (PIECE_S * rate))), int(length / (MIN_PIECE_S * rate))))
-        for part in range(count):
-            place = begin + length * part / count
-            out.append(Piece(round(place), round(wanted + stretch * part / count), run, free=part > 0))
+    for run, (first, stop) in enumerate(zip(begins, [*begins[1:], len(path.sources)], strict=True)):
+        count = stop - first + 1
+        own = lines[path.sources[first] : path.sources[first] + count]
+        target = lines[path.targets[first] : path.targets[first] + count]
+        stretched = timescale.needs_stretching(own, target, rate)
+        found = attacks(round(own[0]), round(own[-1])) if stretched else np.zeros(0)
+        out += [Piece(p.start, p.offset, run, p.free) for p in timescale.placed(own, target, found, rate)]
     edge = material.region[0] + material.grid.slack_s * rate
     opening = [piece for piece in out if piece.start <= edge][-1]
-    return [replace(opening, start=material.region[0]), *(piece for piece in out if piece.start > edge)]
+    inside = (piece for piece in out if edge < piece.start < material.region[1])
+    return [replace(opening, start=material.region[0]), *inside]
 
 
 def gains_db(material: Material, path: Path) -> Doubles:
@@ -130,6 +138,12 @@ class _Allowed:
             audio[:, low - start : high - start] = self.source.read(low, high)
         return audio
 
+    def attacks(self, start: int, stop: int) -> Doubles:
+        """The attacks of an excerpt, as source frames."""
+        margin = round(0.1 * self.source.rate)
+        audio = self.read(start - margin, stop + margin, self.around((start + stop) // 2))
+        return onset_times(audio.mean(axis=0), self.source.rate) * self.source.rate + start - margin
+
 
 # --- joining ----------------------------------------------------------------------------------------------------------
 def assemble(
@@ -140,8 +154,8 @@ def assemble(
     Also returns the pieces and the gain of each run in dB. Raises `Cancelled`, and what `source.read` raises.
     """
     rate, end = source.rate, material.region[1]
-    laid, gains = pieces(material, path, rate), gains_db(material, path)
     allowed = _Allowed(source, material.region)
+    laid, gains = pieces(material, path, rate, allowed.attacks), gains_db(material, path)
     finished: list[Audio] = []
     out, start, take_start = np.zeros((source.channels, 0), np.float32), 0, 0
     stops = [piece.start for piece in laid[1:]] + [end]
@@ -149,7 +163,7 @@ def assemble(
         check(cancelled)
         # A frame well inside what the piece plays tells on which side of the region it was taken.
         bounds = allowed.around((piece.start + stop) // 2 + piece.offset)
-        stop = _tail(piece, end, bounds, rate) if stop == end else stop + round(2 * HARD_FADE_S * rate)
+        stop = _tail(piece, end, bounds, rate) if stop == end else stop + round(_HEARD_AFTER_S * rate)
         reach = SEARCH_S + LONG_FADE_S + ATTACK_S if index else LEAD_S
         lead = min(round(reach * rate), max(0, piece.start + piece.offset - bounds[0]))
         leeway = round(LEEWAY_S * rate) if piece.free and index else 0
@@ -195,7 +209,7 @@ def join(out: Audio, at: int, audio: Audio, lead: int, room: int, rate: int) -> 
     The crossfade lies where the two agree best, at most `room` frames before `at`, and is over before the attack.
     """
     attack, hard = round(ATTACK_S * rate), round(HARD_FADE_S * rate)
-    usable = min(lead, room, at)
+    usable = min(lead, room, at, round((SEARCH_S + LONG_FADE_S + ATTACK_S) * rate))
     if usable < attack + round(SHORT_FADE_S * rate):
         begin, length, agreement = at - usable, max(usable, hard), 0.0
         length = min(length, out.shape[1] - begin, audio.shape[1] - lead + usable)
@@ -214,18 +228,25 @@ def join(out: Audio, at: int, audio: Audio, lead: int, room: int, rate: int) -> 
 
 def _best_place(out: Audio, at: int, audio: Audio, lead: int, usable: int, rate: int) -> tuple[int, int, float]:
     """Where the crossfade begins, how long it is, and how well the two signals correlate there."""
-    attack = round(ATTACK_S * rate)
-    old = out[:, at - usable : at].mean(axis=0)
-    new = audio[:, lead - usable : lead].mean(axis=0)
-    best = (-np.inf, at - usable, round(SHORT_FADE_S * rate), 0.0)
+    reach = min(usable + round(_HEARD_BEFORE_S * rate), at, lead)
+    after = round(_HEARD_AFTER_S * rate)
+    old, new = (
+        signal.mean(axis=0) for signal in (out[:, at - reach : at + after], audio[:, lead - reach : lead + after])
+    )
+    heard = around(old, new, reach, rate)
+    old, new = old[reach - usable : reach], new[reach - usable : reach]
+    shortest = round(SHORT_FADE_S * rate)
+    latest = max(shortest, usable - round(ATTACK_S * rate) + round(heard.limit_ms * rate / 1000))
+    best = (-np.inf, at - usable, shortest, 0.0)
     for fade_s, bonus in ((LONG_FADE_S, 0.1), (SHORT_FADE_S, 0.0)):
         length = round(fade_s * rate)
-        firsts = np.arange(usable - attack - length, -1, -max(1, rate // 1000))
+        firsts = np.arange(latest - length, -1, -max(1, rate // 1000))
         if not len(firsts):
             continue
         agreement = _agreement(old, new, firsts, length)
-        lateness = (usable - attack - length - firsts) / (SEARCH_S * rate)
-        score = agreement + bonus - 0.3 * lateness
+        lateness = (latest - length - firsts) / (SEARCH_S * rate)
+        damage = heard.damage((firsts - usable) * 1000 / rate, fade_s * 1000)
+        score = agreement + bonus - 0.3 * lateness - _DAMAGE * damage
         k = int(np.argmax(score))
         if score[k] > best[0]:
             best = (float(score[k]), at - usable + int(firsts[k]), length, float(agreement[k]))

@@ -62,11 +62,12 @@ class Accents:
 
 @dataclass(frozen=True)
 class LeadSheet:
-    """The music from beat `start` to beat `end`. `chords` and `sections` cover that span without gaps or overlaps.
+    """The music from beat `start` to beat `end`. `chords` and `sections` cover that span without gaps or overlaps; the
+    first section may have begun before it.
 
     `energy` is one value 0 (its quietest) to 1 (its loudest) per bar of `bars`. `accents` and `balance_db` are None for
     music that does not exist yet; `balance_db` gives the song's level by band (``sub``, ``bass``, ``low_mid``, ``mid``,
-    ``presence``, ``air``), relative to the whole. `heard` names the track classes that are plainly in the song already.
+    ``presence``, ``air``), relative to the whole.
     """
 
     tempo_map: TempoMap

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from engine.api import Source
 from engine.sketch.analysis import Doubles, Features, Pooler
 from engine.sketch.grid import Grid, Ints
+from engine.sketch.harmony_path import Harmony, harmony, sections
+from engine.sketch.joints import Meetings, meetings
 
 UNKNOWN = 1.0
 """The distance to a moment of which nothing may be known: that of any other bar of the song."""
@@ -76,6 +78,13 @@ class Material:
     after: Moments
     first: int
     last: int
+    lines: Meetings
+    """At the start of every slot; `entry` and `leave` at the phases of the region's start and end in it."""
+    entry: Meetings
+    leave: Meetings
+    harmony: Harmony | None
+    section: Ints
+    """The section that each slot belongs to, -1 where it is not known."""
 
     @property
     def meets(self) -> tuple[bool, bool]:
@@ -106,7 +115,14 @@ def material(source: Source, grid: Grid, features: Features, region: tuple[int, 
     after = _moments(pooler, stops + into_last + shy, stops + following + into_last, scales, source.rate)
     level = slots.level_db[usable]
     quiet = slots.level_db < (np.median(level) if level.size else 0.0) - _QUIET_DB
-    return Material(grid, region, usable, quiet, slots, before, after, first, last)
+    lines = meetings(features, grid, region, starts)
+    entry = meetings(features, grid, region, starts + into_first, shy_before=True)
+    leave = meetings(features, grid, region, stops + into_last, shy_after=True)
+    return Material(
+        *(grid, region, usable, quiet, slots, before, after, first, last, lines, entry, leave),
+        harmony=harmony(features, grid, region),
+        section=sections(slots.vectors, slots.known & usable, grid),
+    )
 
 
 def _parts(pooler: Pooler, starts: Doubles, stops: Doubles, rate: int) -> tuple[dict[str, Doubles], Doubles, Bools]:

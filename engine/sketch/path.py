@@ -2,17 +2,20 @@
 
 A shortest path (Viterbi) over the slots outside the region. Slots that follow each other in the song cost nothing to
 join, so phrases stay whole. A jump from slot *i* to slot *j* costs as much as *j* differs from what really follows *i*,
-and *i* from what really precedes *j* (the idea of Schödl et al., "Video Textures", 2000). The two edges are joins like
-any other, with the song around the region on their far side. A slot may only sound at its own place in the bar.
+and *i* from what really precedes *j* (the idea of Schödl et al., "Video Textures", 2000); more if the sound changes
+there more than the song's own does at that place in the bar, or one chord follows another that it never follows in the
+song. The two edges are joins like any other, with the song around the region on their far side. A slot may only sound
+at its own place in the bar, and costs what its sound and chord are off from what is due there
+(`engine.sketch.expectation`), what it must be stretched, and more from another section than the region's.
 
-What the region ought to hold is read from how the song repeats: every shift by whole bars that makes the surroundings
-of the region alike votes for what lies there (`_expected`). The seed moves the costs of whole excerpts, not of single
-slots, so that it changes what is said and not how often it is interrupted.
+The seed moves the costs of whole excerpts, not of single slots, so that it changes what is said and not how often it is
+interrupted.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -21,8 +24,9 @@ from numpy.random import PCG64, Generator
 
 from engine.api import IsCancelled
 from engine.sketch.analysis import Doubles, check
+from engine.sketch.expectation import expected
 from engine.sketch.grid import Ints
-from engine.sketch.material import UNKNOWN, Bools, Material
+from engine.sketch.material import Bools, Material
 from engine.sketch.viterbi import Trellis, shortest_path
 from protocol.errors import NoMaterial
 
@@ -32,14 +36,15 @@ MIN_SLOTS = 2
 
 EDGE_WEIGHT = 2.0
 _CONTEXT_DECAY = (0.5, 0.25, 0.15, 0.1)
-_CONTEXT_BARS = 8
-_SHARPNESS = 0.12
-_VOTERS = 24
 _WRONG_PLACE, _QUIET, _NO_LEAD = 3.0, 0.5, 0.15
 _PASTE_BEFORE, _PASTE_AFTER = 0.35, 0.2
-_LENGTH_SLACK, _LENGTH_LIMIT = 0.002, 0.03
-_LENGTH_COST, _LENGTH_COST_BEYOND = 3.0, 15.0
+_LENGTH_SLACK, _LENGTH_LIMIT = 0.002, 0.02
+_LENGTH_COST, _LENGTH_COST_BEYOND = 3.0, 8.0
 """Per unit of the logarithm of two lengths' ratio: the cost of stretching a slot, and more beyond the limit."""
+_CHANGE, _CHANGE_AT_EDGE = 0.12, 2.2
+"""Per dB by which the sound changes more at a join than the song's own sound does at that place in the bar."""
+_UNUSUAL, _OTHER_SECTION = 0.4, 0.25
+"""The cost of one chord after another where the song does not do that, and of a slot from another section."""
 _ROUNDS = 6
 _RIVALS = 4
 """As many as a job has variations at most."""
@@ -165,25 +170,38 @@ def _without_repeats(trellis: Trellis, cancelled: IsCancelled) -> list[int]:
 # --- what every slot costs in every place -----------------------------------------------------------------------------
 def _trellis(material: Material, usable: Ints, freedom: float, cancelled: IsCancelled) -> Trellis:
     candidates = [_candidates(material, usable, int(target)) for target in material.targets]
-    expected = _expected(material, candidates, cancelled)
-    weight = 0.45 - 0.25 * freedom
+    due = expected(material, candidates, freedom, cancelled)
     costs = []
     for step, ids in enumerate(candidates):
         check(cancelled)
-        costs.append(weight * expected[step] + _standing(material, int(material.targets[step]), ids))
+        costs.append(due[step] + _standing(material, int(material.targets[step]), ids))
     left, right = _edges(material, candidates)
-    costs[0] = costs[0] + EDGE_WEIGHT * left
-    costs[-1] = costs[-1] + EDGE_WEIGHT * right
+    entered, left_off = _edge_changes(material, candidates)
+    costs[0] = costs[0] + EDGE_WEIGHT * left + entered
+    costs[-1] = costs[-1] + EDGE_WEIGHT * right + left_off
     bar = material.grid.per_bar
     return Trellis(
         candidates=candidates,
         costs=costs,
-        jumps=lambda here, there: _jump_costs(material, here, there),
-        longest=min(max(2 * bar, 2), 16),
-        over_cost=0.15 + 0.15 * freedom,
+        jumps=_remembered(lambda here, there: _jump_costs(material, here, there)),
+        longest=min(max(min(2 * bar, len(material.targets) // 2), bar, 2), 16),
+        over_cost=0.3 + 0.15 * freedom,
         short=min(bar, 8),
         short_cost=0.2 - 0.05 * freedom,
     )
+
+
+def _remembered(jumps: Callable[[Ints, Ints], Doubles]) -> Callable[[Ints, Ints], Doubles]:
+    """The same function, which looks up what it was asked before: every bar asks the same, and so does every path."""
+    known: dict[tuple[bytes, bytes], Doubles] = {}
+
+    def looked_up(here: Ints, there: Ints) -> Doubles:
+        key = (here.tobytes(), there.tobytes())
+        if key not in known:
+            known[key] = jumps(here, there)
+        return known[key]
+
+    return looked_up
 
 
 def _candidates(material: Material, usable: Ints, target: int) -> Ints:
@@ -212,8 +230,19 @@ def _standing(material: Material, target: int, ids: Ints) -> Doubles:
         + _PASTE_BEFORE * before
         + _PASTE_AFTER * after
         + 0.15 * looped
+        + _elsewhere(material, ids)
     )
     return np.asarray(cost)
+
+
+def _elsewhere(material: Material, ids: Ints) -> Doubles:
+    """What slots of another section than the region's cost: where the music before and after it agrees on one."""
+    around = [int(material.section[slot]) for slot in (material.first - 1, material.last + 1)]
+    known = [label for label in around if label >= 0]
+    if not known or len(set(known)) > 1:
+        return np.zeros(len(ids))
+    cost = _OTHER_SECTION * len(known) / 2
+    return np.where(material.section[ids] == known[0], 0.0, cost)
 
 
 def _edges(material: Material, candidates: list[Ints]) -> tuple[Doubles, Doubles]:
@@ -229,6 +258,18 @@ def _edges(material: Material, candidates: list[Ints]) -> tuple[Doubles, Doubles
     return left, right
 
 
+def _edge_changes(material: Material, candidates: list[Ints]) -> tuple[Doubles, Doubles]:
+    """What the change of sound and chord at the region's edges costs, for each first and each last slot."""
+    first, last = np.array([material.first]), np.array([material.last])
+    entered = _CHANGE_AT_EDGE * material.entry.beyond_db(first, candidates[0])[0]
+    left_off = _CHANGE_AT_EDGE * material.leave.beyond_db(candidates[-1], last)[:, 0]
+    if harmony := material.harmony:
+        place = material.grid.place
+        entered += _UNUSUAL * harmony.unusual(first - 1, candidates[0], place[first] == 0)[0]
+        left_off += _UNUSUAL * harmony.unusual(candidates[-1], last + 1, place[last + 1] == 0)[:, 0]
+    return entered, left_off
+
+
 def _jump_costs(material: Material, here: Ints, there: Ints) -> Doubles:
     """Cost of sounding slot ``there`` after slot ``here``: ``(len(here), len(there))``."""
     slots = material.slots
@@ -236,7 +277,10 @@ def _jump_costs(material: Material, here: Ints, there: Ints) -> Doubles:
     place = material.grid.place[there]
     on_line = np.where(place == 0, 0.0, np.where(2 * place == material.grid.per_bar, 0.12, 0.25))
     alone = ~_sounds_before(material, there)
-    return np.asarray(gap + (0.1 + on_line + _NO_LEAD * alone)[None, :])
+    harmony = material.harmony
+    unusual = _UNUSUAL * harmony.unusual(here, there, material.grid.place[there] == 0) if harmony else 0.0
+    change = _CHANGE * material.lines.beyond_db(np.minimum(here + 1, material.grid.slots - 1), there)
+    return np.asarray(gap + change + unusual + (0.1 + on_line + _NO_LEAD * alone)[None, :])
 
 
 def _sounds_before(material: Material, ids: Ints) -> Bools:
@@ -249,62 +293,6 @@ def _join_costs(material: Material, sources: Ints) -> tuple[float | None, ...]:
     inner = [float(_jump_costs(material, sources[k : k + 1], sources[k + 1 : k + 2])[0, 0]) for k in jumps]
     meets_left, meets_right = material.meets
     return (float(left[0]) if meets_left else None, *inner, float(right[0]) if meets_right else None)
-
-
-# --- what the song's repetition leads one to expect ------------------------------------------------------------------
-def _expected(material: Material, candidates: list[Ints], cancelled: IsCancelled) -> list[Doubles]:
-    """For each target, each candidate's distance from what the shifts that fit the surroundings hold there."""
-    table, low = _bar_table(material)
-    shifts = np.arange(-len(table) + 1, len(table))
-    bars = _CONTEXT_BARS * material.grid.per_bar
-    top = material.grid.slots - 1
-    known = material.slots.known
-    context_left = np.arange(max(material.first - bars, 0), material.first)
-    context_right = np.arange(material.last + 1, min(material.last + 1 + bars, top + 1))
-    left, right = (
-        _context_gap(material, context[known[context]], shifts, table, low) for context in (context_left, context_right)
-    )
-    out = []
-    for step, (target, ids) in enumerate(zip(material.targets, candidates, strict=True)):
-        check(cancelled)
-        held = _shifted(material, np.array([target]), shifts, table, low)[:, 0]
-        fades = [np.exp(-steps / (8 * material.grid.per_bar)) for steps in (step, len(candidates) - 1 - step)]
-        gaps = [(gap, fade) for gap, fade in zip((left, right), fades, strict=True) if gap is not None]
-        possible = np.flatnonzero((held >= 0) & material.usable[held])
-        if not gaps or not len(possible):
-            out.append(np.full(len(ids), UNKNOWN))
-            continue
-        gap = sum(g * f for g, f in gaps) / sum(f for _, f in gaps)
-        voters = possible[np.argsort(gap[possible], kind="stable")[:_VOTERS]]
-        votes = np.exp(-(gap[voters] - gap[voters[0]]) / _SHARPNESS)
-        out.append(votes @ material.slots.distance(held[voters], material.slots, ids) / votes.sum())
-    return out
-
-
-def _bar_table(material: Material) -> tuple[Ints, int]:
-    """``table[bar - low, place]`` is the slot there, or -1."""
-    grid = material.grid
-    low = int(grid.bar.min())
-    table = np.full((int(grid.bar.max()) - low + 1, grid.per_bar), -1, dtype=np.int64)
-    table[grid.bar - low, grid.place] = np.arange(grid.slots)
-    return table, low
-
-
-def _shifted(material: Material, slots: Ints, shifts: Ints, table: Ints, low: int) -> Ints:
-    """The slots that lie `shifts` bars later than `slots`: ``(shifts, slots)``, -1 where there is none."""
-    bars = material.grid.bar[slots][None, :] - low + shifts[:, None]
-    held = table[np.clip(bars, 0, len(table) - 1), material.grid.place[slots][None, :]]
-    return np.where((bars >= 0) & (bars < len(table)) & (shifts[:, None] != 0), held, -1)
-
-
-def _context_gap(material: Material, context: Ints, shifts: Ints, table: Ints, low: int) -> Doubles | None:
-    if not len(context):
-        return None
-    held = _shifted(material, context, shifts, table, low)
-    own = np.broadcast_to(context, held.shape)
-    away = np.minimum(np.abs(context - material.first), np.abs(context - material.last))
-    weights = np.exp(-away / (0.5 * _CONTEXT_BARS * material.grid.per_bar))
-    return np.asarray(material.slots.pairwise(own, material.slots, held) @ weights / weights.sum())
 
 
 # --- the seed ---------------------------------------------------------------------------------------------------------

@@ -6,23 +6,26 @@ A take's notes depend on lead sheet, style and seed; its sound on the voices, ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from engine.api import EngineTake, GenerationRequest, IsCancelled, ReportProgress
 from engine.loudness import loudness_lufs
+from engine.measures.key import estimate_key, pitches, tuning
 from engine.sketch.analysis import check
 from engine.sketch.arranger.arrange import arrange, chance_for
+from engine.sketch.assemble import LEAD_S
 from engine.sketch.band import band_for
 from engine.sketch.compose import compose, key_for, tempo_for
 from engine.sketch.lead_sheet import LeadSheet
 from engine.sketch.midi_file import midi_file
 from engine.sketch.mix import SKETCH_LUFS, amplified, limited, mixed, stem_gain_db
-from engine.sketch.score import Part
+from engine.sketch.score import Part, on_tick
 from engine.sketch.song import SongAnalysis, analyse_song
+from engine.sketch.sound import Sound
 from engine.sketch.style import Style, parse_style
-from engine.sketch.voices.perform import perform
 from protocol.errors import BadArgument
 from protocol.job import Progress
 from protocol.key import Key
@@ -34,31 +37,6 @@ if TYPE_CHECKING:
 
 OWN_GROOVE_BELOW = 0.25
 """A cover whose strength is below this keeps the song's harmony and form but not its groove."""
-
-
-@dataclass(frozen=True)
-class Sound:
-    """What parts are played with: our own voices, or a soundfont whose content is `identity`."""
-
-    soundfont: Path | None = None
-    identity: str = "own"
-
-    def play(
-        self,
-        part: Part,
-        tempo_map: TempoMap,
-        request: GenerationRequest,
-        span: tuple[int, int],
-        cancelled: IsCancelled,
-    ) -> Audio:
-        """The part over source frames `span`, at the voices' nominal loudness: ``(2, frames)``."""
-        if self.soundfont is None:
-            return perform(part, tempo_map, span, request.rate, request.frame_of, cancelled)
-        from engine.sketch.voices import soundfont
-
-        return soundfont.perform(
-            part, tempo_map, span, request.rate, request.frame_of, cancelled, soundfont=self.soundfont
-        )
 
 
 def style_of(request: GenerationRequest) -> Style:
@@ -124,26 +102,26 @@ def sketches(
     return takes
 
 
-def fill(
-    request: GenerationRequest,
-    key: Key | None,
-    lead_frames: int,
-    sound: Sound,
-    progress: ReportProgress,
-    cancelled: IsCancelled,
+def fills(
+    request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
 ) -> list[EngineTake]:
-    """Music for a region whose song is too short to be rearranged, with `lead_frames` beyond it on both sides."""
+    """Music for a region whose song is too short to be rearranged, with a lead and a tail for the crossfades.
+
+    In the told key, else in the one of what lies around the region. Nothing of what the region holds is heard.
+    """
     style, settings = style_of(request), request.task.settings
     tempo_map = request.tempo_map
     if not request.tempo_known:
         tempo_map = tempo_for(style, settings.bpm, settings.time_signature)
+    lead = round(LEAD_S * request.rate)
+    span = (request.region[0] - lead, request.region[1] + lead)
+    begin, stop = (tempo_map.beat_at(request.time_of(frame)) for frame in span)
+    told = _key_told(request) or _key_around(request)
     takes = []
     for seed in request.seeds:
         chance = chance_for(seed, "fill")
-        span = (request.region[0] - lead_frames, request.region[1] + lead_frames)
-        start, end = (tempo_map.beat_at(request.time_of(frame)) for frame in span)
-        sheet = compose(style, key_for(style, key or _key_told(request), chance), tempo_map, start, end, chance)
-        notes = {"filled": "the song offers too little material: the arranger plays"}
+        sheet = compose(style, key_for(style, told, chance), tempo_map, begin, stop, chance)
+        notes = {"filled": "The song offers too little material to be rearranged: the band plays."}
         takes.append(_ensemble(request, seed, sheet, style, sound, SKETCH_LUFS, notes, progress, cancelled, span))
     return takes
 
@@ -191,13 +169,28 @@ def _take(
 
 # --- where and in which key -------------------------------------------------------------------------------------------
 def _beats(request: GenerationRequest, tempo_map: TempoMap) -> tuple[float, float]:
-    """The region's edges in beats."""
-    start, end = (tempo_map.beat_at(request.time_of(frame)) for frame in request.region)
-    return start, end
+    """The region's edges in beats: ticks where they are meant to be, which sample rounding hides."""
+
+    def edge(frame: int) -> float:
+        beat = tempo_map.beat_at(request.time_of(frame))
+        tick = on_tick(beat)
+        return tick if abs(request.frame_of(tempo_map.time_at(tick)) - frame) <= 1.0 else beat
+
+    return edge(request.region[0]), edge(request.region[1])
 
 
 def _sheet(song: SongAnalysis, request: GenerationRequest) -> LeadSheet:
     return song.lead_sheet(*_beats(request, song.tempo_map))
+
+
+def _key_around(request: GenerationRequest) -> Key | None:
+    """The key of what the window holds outside the region; None if no note is heard there."""
+    if request.window is None:
+        return None
+    audio, edges = request.window.audio, [frame - request.window.start for frame in request.region]
+    around = np.concatenate([audio[:, : max(0, edges[0])], audio[:, max(0, edges[1]) :]], axis=1).mean(axis=0)
+    found = pitches(around, request.rate)
+    return estimate_key(found, tuning(found)) if found.weight.size else None
 
 
 def _key_told(request: GenerationRequest) -> Key | None:

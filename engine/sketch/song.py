@@ -97,12 +97,19 @@ class SongAnalysis:
         return replace(
             plain,
             chords=_joined(_sealed(chords, start_beat, end_beat)),
-            sections=_sealed(sections, start_beat, end_beat),
+            sections=self._whole(_sealed(sections, start_beat, end_beat)),
             energy=tuple(self._energy_at(self._home((bar.start + bar.end) / 2)) for bar in plain.bars),
             accents=self._accents_of(plain.bars),
             balance_db=self.balance_db,
             swing=self.swing,
         )
+
+    def _whole(self, sections: tuple[SongSection, ...]) -> tuple[SongSection, ...]:
+        """The first one from where it really begins: a region in the middle of a section opens nothing."""
+        first = sections[0]
+        true = next((s for s in self.sections if s.start < first.start - _EPSILON and s.end > first.start), None)
+        is_same = true is not None and first.start < self.end and true.label == first.label
+        return (replace(first, start=true.start), *sections[1:]) if true is not None and is_same else sections
 
     def _pieces(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
         """The span as pieces of the song: from, to, and how far each is moved."""

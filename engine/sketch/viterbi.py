@@ -51,13 +51,9 @@ def shortest_path(trellis: Trellis, cancelled: IsCancelled) -> list[int]:
     total = np.full((len(trellis.candidates[0]), runs), np.inf)
     total[:, 0] = trellis.costs[0]
     steps: list[_Step] = []
-    jumps: dict[tuple[bytes, bytes], Doubles] = {}
     for here, there, cost in zip(trellis.candidates, trellis.candidates[1:], trellis.costs[1:], strict=False):
         check(cancelled)
-        key = (here.tobytes(), there.tobytes())
-        if key not in jumps:
-            jumps[key] = trellis.jumps(here, there)
-        total, step = _advance(total, leaving, jumps[key], _continued(here, there), trellis.over_cost)
+        total, step = _advance(total, leaving, trellis.jumps(here, there), _continued(here, there), trellis.over_cost)
         total += cost[:, None]
         steps.append(step)
     if len(trellis.candidates) > trellis.short:  # a stub of a run at the very end is as bad as one inside

@@ -25,7 +25,7 @@ def write_effects(sheet: LeadSheet, style: Style, groove: Groove, chance: np.ran
     bars = groove.bars
     for index, bar in enumerate(bars):
         lift = float(chance.uniform(0.0, 0.3))
-        if bar.opens and (index or sheet.section_at(bar.bar.start).start > bar.bar.start - 1e-3):
+        if bar.opens:
             notes += _arrival(sheet, bars, index, style, lift)
         elif bar.place % _EVERY == 0:
             notes += _into(bars, index, 1, Effect.REVERSE_CYMBAL, 58)

@@ -21,6 +21,7 @@ from engine.sketch.lead_sheet import Bar, LeadSheet
 from engine.sketch.score import on_tick
 from engine.sketch.style import Beat, Feel, Style
 
+_NEAR = 1e-3
 FILL_EVERY = 8
 """Bars: a section without an end in sight gets a fill this often."""
 _PHRASE = 4
@@ -113,7 +114,8 @@ def _form(sheet: LeadSheet, index: int) -> tuple[str, int, bool, bool]:
         place += 1
     is_last = index + 1 == len(bars)
     changes = not is_last and section_of(bars[index + 1]) != here
-    return here[1], place, place == 0, changes or place % FILL_EVERY == FILL_EVERY - 1
+    opens = place == 0 and (index > 0 or here[0] > bars[index].start - _NEAR)
+    return here[1], place, opens, changes or place % FILL_EVERY == FILL_EVERY - 1
 
 
 def _swing(sheet: LeadSheet, style: Style, beat: Beat) -> float:

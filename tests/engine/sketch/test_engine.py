@@ -15,11 +15,11 @@ import soundfile
 
 from engine.api import EngineTake, GenerationRequest
 from engine.audio import open_source
-from engine.sketch import SketchEngine
-from protocol.errors import Cancelled, EngineCannot, MissingContext, NoMaterial
+from engine.sketch import SketchEngine, separate
+from protocol.errors import BadArgument, Cancelled, EngineCannot, MissingContext, NoMaterial
 from protocol.job import Progress
 from protocol.music import TempoMap, TempoPoint, TimeSignature
-from protocol.vocabulary import Verb
+from protocol.vocabulary import TrackClass, Verb
 from tests.support.songs import POP, MemorySource, Song, chord_pitches, render_song, sketch_request
 
 RAMP = TempoMap((TempoPoint(0.0, 100.0, linear=True), TempoPoint(40.0, 120.0)))
@@ -69,7 +69,7 @@ def attack_offsets_ms(audio: np.ndarray, rate: int, times_s: list[float]) -> np.
 # --- what it is -------------------------------------------------------------------------------------------------------
 def test_importing_the_package_loads_no_numeric_library() -> None:
     code = (
-        "import sys, engine.sketch; engine.sketch.SketchEngine().capabilities();"
+        "import sys, engine.sketch; e = engine.sketch.SketchEngine(); e.configure({}); e.capabilities();"
         "print([m for m in ('numpy', 'scipy', 'librosa', 'soxr', 'torch') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]
@@ -77,13 +77,22 @@ def test_importing_the_package_loads_no_numeric_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_every_verb_is_either_offered_or_refused_with_a_sentence_that_says_what_to_do(song: Song) -> None:
+def test_every_verb_is_offered_and_every_track_or_a_sentence_says_why_not() -> None:
     offered = SketchEngine().capabilities()
-    assert offered.verbs | set(offered.why_not) == set(Verb)
-    for verb, why in offered.why_not.items():
-        with pytest.raises(EngineCannot, match=f"cannot {verb} yet: .*\\. .*\\.$") as error:
-            make(sketch_request(song, (0, 1000), verb))
-        assert str(error.value) == why
+    assert offered.verbs == set(Verb)
+    for verb in (Verb.COMPLETE, Verb.LEGO, Verb.EXTRACT):
+        for track in TrackClass:
+            if track in offered.tracks_of.get(verb, offered.tracks):
+                offered.require(verb, [track])
+                continue
+            with pytest.raises(EngineCannot, match=f"{verb} offers no {track}.*It offers "):
+                offered.require(verb, [track])
+    assert offered.tracks_of[Verb.EXTRACT] == separate.TRACKS
+
+
+def test_what_the_options_cannot_say_is_refused_when_the_engine_is_made() -> None:
+    with pytest.raises(BadArgument, match="auto, masks or demucs"):
+        SketchEngine().configure({"separator": "magic"})
 
 
 def test_a_request_without_a_song_says_that_it_needs_one(song: Song) -> None:
@@ -339,10 +348,31 @@ def test_no_long_verbatim_copy_and_nothing_twice_where_there_is_material() -> No
 
 
 # --- hard times -------------------------------------------------------------------------------------------------------
-def test_a_song_that_is_all_region_is_refused_with_what_to_do() -> None:
+def test_a_song_that_is_all_region_is_refused_with_what_to_do_where_the_band_must_not_play() -> None:
     song = render_song(chords=("Am", "F"))
+    engine = SketchEngine()
+    engine.configure({"fill": False})
     with pytest.raises(NoMaterial, match=r"0 whole beats outside the region.*Choose a shorter region"):
-        make(sketch_request(song, song.frames_of_bars(1, 2)))
+        engine.generate(sketch_request(song, song.frames_of_bars(1, 2)), lambda _: None, lambda: False)
+
+
+def test_where_the_song_is_all_region_the_band_plays_and_the_recipe_says_so() -> None:
+    song = render_song(chords=("Am", "F"))
+    region = song.frames_of_bars(1, 2)
+    (take,) = make(sketch_request(song, region, key="D minor"))
+    assert take.start < region[0]
+    assert take.start + take.audio.shape[1] > region[1]
+    assert "too little material" in take.notes["filled"]
+    assert take.notes["key"] == "D minor"
+    assert take.midi is not None
+
+
+def test_a_fill_hears_nothing_of_the_region() -> None:
+    song = render_song(chords=("Am", "F"))
+    region = song.frames_of_bars(1, 2)
+    silenced = replace(song, audio=np.zeros_like(song.audio))
+    (take,), (other,) = make(sketch_request(song, region)), make(sketch_request(silenced, region))
+    assert np.array_equal(take.audio, other.audio)
 
 
 def test_one_bar_of_material_fills_the_other() -> None:

@@ -68,7 +68,7 @@ def test_a_region_inside_a_section_is_not_struck_as_if_one_began() -> None:
     inside = (SongSection(0.0, plain.end, "A"),)
     of = LeadSheet(plain.tempo_map, plain.key, plain.start, plain.end, plain.chords, inside, plain.energy)
     part, groove = written(write_effects, of)
-    assert groove.bars[0].opens
+    assert not groove.bars[0].opens
     alike = sheet(bars=4, first_bar=5)
     assert of_kind(written(write_effects, alike)[0].notes, Effect.IMPACT)
     assert not of_kind(part.notes, Effect.IMPACT, Effect.SUB_DROP)
