@@ -1,9 +1,9 @@
 """What the region ought to hold, read from how the song repeats.
 
 Every shift by whole bars that makes the surroundings of the region alike votes for what lies there: for its sound, and
-for its chords. Harmony repeats more faithfully than sound, under other melodies and other fills; so shifts are judged by
-both, and where even the best make the surrounding harmony wrong, no chord is due. A shift that leads out of the song is
-neither borne out nor refuted by what it misses there.
+for its chords. Harmony repeats more faithfully than sound, under other melodies and other fills; so shifts are judged
+by both, and where even the best make the surrounding harmony wrong, no chord is due. A shift that leads out of the song
+is neither borne out nor refuted by what it misses there.
 """
 
 from __future__ import annotations

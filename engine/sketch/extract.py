@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from engine.api import EngineTake, GenerationRequest, IsCancelled, ReportProgress
 from engine.sketch import neural_separation, separate
+from engine.window import make_window
 from protocol.job import Progress
 from protocol.vocabulary import TrackClass
 
 if TYPE_CHECKING:
     from engine.api import Audio
 
+CONTEXT_S = 20.0
+"""Seconds on either side that are heard with the region: what repeats and holds is told by comparison."""
 LEARNT = "What the model has learnt to call {}."
 
 
@@ -28,8 +31,10 @@ def extracted(
     Raises `EngineCannot` for tracks that nothing here can extract, `EngineMissing` if the options insist on a model
     that is not there, `EngineError` for damaged weights, `Cancelled`.
     """
-    window = request.window
-    assert window is not None
+    source = request.source
+    assert source is not None
+    around = round(CONTEXT_S * request.rate)
+    window = make_window(source, request.region, around, around)
     ready = neural_separation.offer(options)
     learnt = [track for track in request.tracks if ready and (track in ready.tracks or _insists(options))]
     masked = [track for track in request.tracks if track not in learnt]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.harmony import Chord
+from engine.harmony import Chord, Quality
 from engine.hearing.chords import recognise
 from engine.hearing.chroma import beat_notes
 from engine.hearing.sections import structure
@@ -35,9 +35,9 @@ _RELATED = 0.5
 
 @dataclass(frozen=True)
 class Harmony:
-    """`chord` ``(slots,)`` is an index into `chords`, -1 where none is known. `apart` ``(chords, chords)`` tells how
-    wrong one is in the other's place, 0 to 1; `follows` ``(2, chords, chords)`` how usual it is in this song that the
-    second comes right after the first, 0 to 1: on a bar line, and inside a bar."""
+    """`chord` ``(slots,)`` is an index into `chords` (without their sevenths), -1 where none is known. `apart`
+    ``(chords, chords)`` tells how wrong one is in the other's place, 0 to 1; `follows` ``(2, chords, chords)`` how
+    usual it is in this song that the second comes right after the first, 0 to 1: on a bar line, and inside a bar."""
 
     chords: tuple[Chord, ...]
     chord: Ints
@@ -68,14 +68,20 @@ def harmony(features: Features, grid: Grid, region: tuple[int, int]) -> Harmony 
     inside = slice(first, last + 1)
     heard = beat_notes(features.peaks, np.where(beat >= 0, beat - first, -1), last + 1 - first)
     named = recognise(heard, None, grid.place[inside] == 0, known[inside])
-    named = [chord if there else None for chord, there in zip(named, known[inside], strict=True)]
-    if sum(chord is not None for chord in named) < _TONAL * np.count_nonzero(known):
+    plain = [_plain(chord) if chord and there else None for chord, there in zip(named, known[inside], strict=True)]
+    if sum(chord is not None for chord in plain) < _TONAL * np.count_nonzero(known):
         return None
-    chords = tuple(sorted({chord for chord in named if chord}, key=lambda chord: (chord.root, chord.quality)))
+    chords = tuple(sorted({chord for chord in plain if chord}, key=lambda chord: (chord.root, chord.quality)))
     index = {chord: number for number, chord in enumerate(chords)}
     chord = np.full(grid.slots, -1, dtype=np.int64)
-    chord[inside] = [index[name] if name else -1 for name in named]
+    chord[inside] = [index[name] if name else -1 for name in plain]
     return Harmony(chords, chord, _apart(chords), _follows(chord, grid, len(chords)))
+
+
+def _plain(chord: Chord) -> Chord:
+    """Major, minor or suspended: what a melody over it depends on; sevenths come and go from one chorus to the next."""
+    third = chord.quality.intervals[1]
+    return Chord(chord.root, {3: Quality.MINOR, 4: Quality.MAJOR}.get(third, Quality.SUSPENDED))
 
 
 def _slot_of_cells(features: Features, grid: Grid, region: tuple[int, int]) -> Ints:
@@ -98,10 +104,10 @@ def _apart(chords: tuple[Chord, ...]) -> Doubles:
     apart = np.ones((len(chords), len(chords)))
     for row, one in enumerate(chords):
         for column, other in enumerate(chords):
-            a, b = one.pitch_classes[:3], other.pitch_classes[:3]
-            if a[:2] == b[:2]:
+            shared = len(set(one.pitch_classes) & set(other.pitch_classes))
+            if one == other:
                 apart[row, column] = 0.0
-            elif len(set(one.pitch_classes) & set(other.pitch_classes)) >= 2 and a[0] != b[0]:
+            elif shared == 2 and one.root != other.root:
                 apart[row, column] = _RELATED
     return apart
 

@@ -24,7 +24,7 @@ _STEP = 0.5
 """Semitones between the notes tried, so that a song need not be tuned to 440 Hz."""
 _PARTIALS = (1.0, 0.5, 0.3, 0.2, 0.15, 0.1)
 _LOUDEST_PARTIAL = np.float32(2.0)
-"""Relative to the first: without it, bass notes in a song without a bass would stand for others through their overtones."""
+"""Relative to the first; without a limit, in a song without a bass, bass notes would stand for higher instruments."""
 _KICK_S = 0.33
 _HOLD_S = 0.2
 _HOLD = np.float32(0.3)
@@ -66,7 +66,7 @@ def explain(magnitude: Float, strokes: Float, hz_per_bin: float, hop_s: float, c
 
 
 class _Tones:
-    """Notes at `frequencies`: ``heard = (comb of each note).T @ strength``."""
+    """Notes of a range: ``heard = combs.T @ strength``, a comb being a note's partials in the common `balance`."""
 
     def __init__(self, lobes: Float, strength: Float) -> None:
         self.lobes, self.strength = lobes, strength  # (notes, partials, bins), (notes, frames)

@@ -156,8 +156,8 @@ def test_the_same_id_sent_again_is_the_same_job(daemon: Daemon, project: Project
 @pytest.mark.parametrize(
     ("spoil", "verb", "code"),
     [
-        ((), "generate", "engine_cannot"),
         ((), "complete", "engine_cannot"),
+        ((), "extract", "engine_cannot"),
         (("/stembridge/region", 5000.0, 5008.0), "repaint", "region_outside"),
         (("/stembridge/region", 8.0, 8.0), None, "bad_argument"),
         (("/stembridge/source", "../../../etc/passwd"), None, "outside_project"),
@@ -175,7 +175,8 @@ def test_what_cannot_be_is_answered_in_words(
     project.introduce(client, region=(8.0, 10.0))
     reply = client.ask(*spoil) if spoil else None
     if verb:
-        reply = client.ask(f"/stembridge/{verb}", *(("tracks", "drums") if verb == "complete" else ()))
+        impossible = {"complete": ("tracks", "drums,vocals"), "extract": ("tracks", "brass")}
+        reply = client.ask(f"/stembridge/{verb}", *impossible.get(verb, ()))
         if reply.address == "/stembridge/ack":  # found out while the job ran
             reply = client.wait_for(lambda m: m.address == "/stembridge/error")
     assert reply is not None

@@ -177,12 +177,12 @@ def _is_up(stroke: Stroke) -> bool:
 def _strummed(
     stroke: Stroke, strings: tuple[int, ...], end: float, sheet: LeadSheet, style: Style, chance: np.random.Generator
 ) -> list[Note]:
-    """String after string, 8 to 20 ms in all, around the written beat: a hard stroke is a quick one."""
+    """String after string, 8 to 20 ms in all, from a little before the written beat: a hard stroke is a quick one."""
     level = loudness(stroke.bar, style, stroke.accent)
     spread = beats_in(sheet, stroke.start, (20.0 - 0.1 * level + float(chance.uniform(-2.0, 2.0))) / 1000.0)
     notes = []
     for index, pitch in enumerate(strings):
-        along = index / (len(strings) - 1) - 0.45 if len(strings) > 1 else 0.0
+        along = index / (len(strings) - 1) - 0.25 if len(strings) > 1 else 0.0
         begin = max(on_tick(stroke.start + spread * along), min(stroke.start, earliest(sheet)))
         if end - begin >= SHORTEST:
             plain = note(begin, end, pitch, level - 2 * index + (3 if index == 0 else 0))
