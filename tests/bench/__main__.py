@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench import control, sketch
+from tests.bench import control, musician, separation, sketch
 from tests.bench.table import Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -40,7 +40,9 @@ def machine() -> str:
         ]
         model = names[0] if names else model
     memory = psutil.virtual_memory().total / 2**30
-    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "librosa", "python-osc"))
+    libraries = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "librosa", "mir_eval", "python-osc")
+    )
     return "\n".join(
         [
             "- command: `make bench`",
@@ -56,7 +58,12 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="short; prints only")
     parser.add_argument("--only", help="names of the parts to run, with commas")
     arguments = parser.parse_args()
-    parts: dict[str, Callable[[bool], list[Table]]] = {"control": control.run, "sketch": sketch.run}
+    parts: dict[str, Callable[[bool], list[Table]]] = {
+        "control": control.run,
+        "sketch": sketch.run,
+        "musician": musician.run,
+        "separation": separation.run,
+    }
     wanted = arguments.only.split(",") if arguments.only else list(parts)
     tables = [table for name in wanted for table in parts[name](arguments.quick)]
     page = INTRO.format(machine=machine()) + "\n" + "\n".join(table.markdown() for table in tables)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import mir_eval
@@ -307,20 +309,21 @@ def speed(songs: Sequence[CorpusSong]) -> Table:
     table = Table(
         "Complete: time",
         f"{BARS} bars of {', '.join(BAND)}, {RATE} Hz, one seed, in one process; median of five. Goal: under 2 s after "
-        "the analysis. Reference: playing the region takes 1x.",
+        "the analysis, which is made once for a song. Reference: playing the stems one after the other takes 1x.",
         ("song", "analysis", "four stems", "times real time"),
     )
-    for song in songs:
-        request = _whole(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND))
-        began = time.perf_counter()
-        analyse_song(request, lambda _: None, lambda: False)
-        analysis_s = time.perf_counter() - began
-        times = []
-        for _ in range(5):
+    with tempfile.TemporaryDirectory() as cache:
+        for song in songs:
+            request = _whole(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND, cache_dir=Path(cache)))
             began = time.perf_counter()
-            SketchEngine().generate(request, lambda _: None, lambda: False)
-            times.append(time.perf_counter() - began - analysis_s)
-        took = max(1e-3, statistics.median(times))
-        region_s = (request.region[1] - request.region[0]) / song.rate
-        table.rows.append((song.name, f"{analysis_s:.2f} s", f"{took:.2f} s", f"{len(BAND) * region_s / took:.0f}x"))
+            analyse_song(request, lambda _: None, lambda: False)
+            analysis_s = time.perf_counter() - began
+            times = []
+            for _ in range(5):
+                began = time.perf_counter()
+                SketchEngine().generate(request, lambda _: None, lambda: False)
+                times.append(time.perf_counter() - began)
+            took = statistics.median(times)
+            whole_s = len(BAND) * (request.region[1] - request.region[0]) / song.rate
+            table.rows.append((song.name, f"{analysis_s:.2f} s", f"{took:.2f} s", f"{whole_s / took:.0f}x"))
     return table
