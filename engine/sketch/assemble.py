@@ -79,7 +79,8 @@ def pieces(material: Material, path: Path, rate: int, attacks: FindAttacks = _no
         target = lines[path.targets[first] : path.targets[first] + count]
         stretched = timescale.needs_stretching(own, target, rate)
         found = attacks(round(own[0]), round(own[-1])) if stretched else np.zeros(0)
-        out += [Piece(p.start, p.offset, run, p.free) for p in timescale.placed(own, target, found, rate)]
+        placed = timescale.placed(own, target, found, rate, closed=stop == len(path.sources))
+        out += [Piece(piece.start, piece.offset, run, piece.free) for piece in placed]
     edge = material.region[0] + material.grid.slack_s * rate
     opening = [piece for piece in out if piece.start <= edge][-1]
     inside = (piece for piece in out if edge < piece.start < material.region[1])

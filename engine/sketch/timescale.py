@@ -47,12 +47,15 @@ def needs_stretching(source_lines: Doubles, target_lines: Doubles, rate: int) ->
     return bool(np.abs(offsets - offsets[0]).max() > DRIFT_S * rate)
 
 
-def placed(source_lines: Doubles, target_lines: Doubles, attacks: Doubles, rate: int) -> list[Placed]:
+def placed(
+    source_lines: Doubles, target_lines: Doubles, attacks: Doubles, rate: int, *, closed: bool = True
+) -> list[Placed]:
     """The pieces of one excerpt, in order of time.
 
     `source_lines` ``(n + 1,)`` are the excerpt's lines and `target_lines` those on which they shall fall; `attacks` are
     its attacks, in source frames. The first line and every attack (but one that follows another within `APART_S`) lies
-    where it belongs to `DRIFT_S`, an attack near a line with that line; so does the sound at the last line.
+    where it belongs to `DRIFT_S`, an attack near a line with that line; if `closed`, so does the sound at the last line
+    (another excerpt that begins there would only lack the room for its crossfade).
     """
     if not needs_stretching(source_lines, target_lines, rate):
         return [Placed(round(target_lines[0]), round(source_lines[0] - target_lines[0]))]
@@ -63,6 +66,8 @@ def placed(source_lines: Doubles, target_lines: Doubles, attacks: Doubles, rate:
     out = [Placed(round(begins[0]), round(offsets[0]))]
     for k in range(1, len(anchors)):
         out += _between(begins[k - 1], begins[k], offsets[k - 1], offsets[k], rate)
+        if k == len(anchors) - 1 and not closed:
+            break
         if out[-1].free or abs(offsets[k] - out[-1].offset) > DRIFT_S * rate:
             out.append(Placed(round(begins[k]), round(offsets[k])))
     return out

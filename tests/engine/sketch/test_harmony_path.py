@@ -156,3 +156,15 @@ def test_edges_change_no_more_than_the_song_does_where_pasted_bars_do() -> None:
     assert max(made) < 2.0
     assert np.maximum(made, 0.0).mean() < 0.15
     assert np.maximum(pasted, 0.0).mean() > 0.3
+
+
+def test_a_take_at_another_rate_than_the_analysis_does_not_depend_on_the_region_either() -> None:
+    song = corpus.song("ramp-104-124", 44_100)
+    request = song.request(Verb.REPAINT, 9, 3, seeds=(1, 2))
+    changed = song.mix.copy()
+    changed[:, slice(*request.region)] = 0.0
+    sources = (MemorySource(np.array(audio), 44_100, sha256="same") for audio in (song.mix, changed))
+    one, other = (rearranged(replace(request, source=source), lambda _: None, lambda: False) for source in sources)
+    for a, b in zip(one, other, strict=True):
+        assert a.notes == b.notes
+        assert np.array_equal(a.audio, b.audio)
