@@ -152,6 +152,11 @@ def _bursts(song: CorpusSong, request: GenerationRequest) -> Audio:
     return np.asarray(audio * np.sqrt(np.mean(original**2) / np.mean(audio**2)), dtype=np.float32)
 
 
+def _original(song: CorpusSong, request: GenerationRequest) -> Audio:
+    """What the region holds in the song: the musician's own way over these edges."""
+    return song.mix[:, slice(*request.region)].copy()
+
+
 BASELINES = {
     "silence": _silence,
     "the bars before, pasted in": _bars_before,
@@ -256,17 +261,18 @@ def repaints(songs: Sequence[CorpusSong], seeds: Sequence[int]) -> Table:
         "Repaint: the seams",
         "Four bars repainted at five places of each song, spliced as they are delivered. *Edges over the song's own*: "
         "edges at which the sound changes more than at nine of ten of the same places in the song's other bars (goal: "
-        "none); *percentile*: where the median edge lies among the song's own. Baselines for all songs together, "
-        "joined by the same splice.",
+        "none; where something happens that happens nowhere else, the song itself is over it); *percentile*: "
+        "where the median edge lies among the song's own. Baselines for all songs together, joined by the same splice.",
         ("song", "edges over the song's own", "median percentile", "chords", "score"),
     )
-    everything: dict[str, list[dict[str, Any]]] = {name: [] for name in BASELINES}
+    others = {"the song itself, unchanged": _original, **BASELINES}
+    everything: dict[str, list[dict[str, Any]]] = {name: [] for name in others}
     for song in songs:
         measured = []
         for request in _places(song):
             for take in SketchEngine().generate(replace(request, seeds=tuple(seeds)), lambda _: None, lambda: False):
                 measured.append(_spliced(request, take))
-            for name, make in BASELINES.items():
+            for name, make in others.items():
                 everything[name].append(_spliced(request, EngineTake(make(song, request), request.region[0], 1)))
         table.rows.append(_seam_row(song.name, measured))
     table.rows += [_seam_row(name, measured) for name, measured in everything.items()]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _CHANNEL = 0
 _DRUM_BANK = 128
 _MOST_GAIN_DB = 30.0
-_MATCH_RATE = 32_000
+_SETTLE_S = 0.5
 _MATCH_BEATS = 8
 
 
@@ -49,12 +49,15 @@ def perform(
 
     Raises `EngineMissing` if tinysoundfont is not installed, `BadArgument` if the file is no soundfont, `Cancelled`.
     """
-    gain_db = None if part.instrument is Instrument.EFFECTS else _matching_gain_db(soundfont, part.instrument)
+    if part.instrument is Instrument.EFFECTS:
+        return own(part, tempo_map, span, rate, frame_of, cancelled)
+    state = _state_of(soundfont)
+    gain_db = _matching_gain_db(soundfont, state, part.instrument, rate)
     if gain_db is None:
         return own(part, tempo_map, span, rate, frame_of, cancelled)
     voice = replace(voice_of(part.instrument), gain_db=gain_db, bus=None)
     events = events_of(part, voice, tempo_map, span, rate, frame_of)
-    synth = _opened(soundfont, rate)
+    synth = _silenced(_opened(soundfont, state, rate), rate)
     _select(synth, part.instrument)
     dry = _Font(synth, events, 10.0 ** (gain_db / 20.0))
     return sounded(events, dry, part, voice, span[1] - span[0], rate, cancelled)
@@ -86,8 +89,21 @@ class _Font:
             here = until
 
 
-def _opened(soundfont: Path, rate: int) -> Any:
-    """A synthesiser that has loaded the file."""
+def _state_of(soundfont: Path) -> tuple[int, int]:
+    """Size and modification time: another state is another font."""
+    try:
+        state = soundfont.stat()
+    except OSError:
+        raise BadArgument(
+            f"The soundfont {soundfont} cannot be read: put the file there, or correct or remove `soundfont` under "
+            "[sketch] in the configuration."
+        ) from None
+    return state.st_size, state.st_mtime_ns
+
+
+@lru_cache(maxsize=1)  # a compressed font takes seconds to load, and a job plays many parts
+def _opened(soundfont: Path, _state: tuple[int, int], rate: int) -> Any:
+    """A synthesiser that has loaded the file; kept for the next part."""
     try:
         import tinysoundfont
     except ImportError:
@@ -120,32 +136,28 @@ def _select(synth: Any, instrument: Instrument) -> bool:
     return False
 
 
+def _silenced(synth: Any, rate: int) -> Any:
+    """The synthesiser as if nothing had been played on it."""
+    synth.sounds_off(_CHANNEL)
+    synth.generate_simple(round(_SETTLE_S * rate))
+    return synth
+
+
 # --- as loud as our own voices ----------------------------------------------------------------------------------------
-def _matching_gain_db(soundfont: Path, instrument: Instrument) -> float | None:
-    """What brings the font's instrument to the loudness of our own; None if the font has none, or a silent one."""
-    try:
-        state = soundfont.stat()
-    except OSError:
-        raise BadArgument(
-            f"The soundfont {soundfont} cannot be read: put the file there, or correct or remove `soundfont` under "
-            "[sketch] in the configuration."
-        ) from None
-    return _measured_gain_db(soundfont, (state.st_size, state.st_mtime_ns), instrument)
-
-
 @lru_cache(maxsize=64)
-def _measured_gain_db(soundfont: Path, _state: tuple[int, int], instrument: Instrument) -> float | None:
-    synth = _opened(soundfont, _MATCH_RATE)
+def _matching_gain_db(soundfont: Path, state: tuple[int, int], instrument: Instrument, rate: int) -> float | None:
+    """What brings the font's instrument to the loudness of our own; None if the font has none, or a silent one."""
+    synth = _silenced(_opened(soundfont, state, rate), rate)
     if not _select(synth, instrument):
         return None
     part, tempo = _phrase(instrument), TempoMap.constant(120.0)
-    frames = _MATCH_BEATS * _MATCH_RATE // 2
+    frames = _MATCH_BEATS * rate // 2
     voice = replace(voice_of(instrument), gain_db=0.0, bus=None)
-    events = events_of(part, voice, tempo, (0, frames), _MATCH_RATE, lambda time_s: time_s * _MATCH_RATE)
+    events = events_of(part, voice, tempo, (0, frames), rate, lambda time_s: time_s * rate)
     theirs = np.zeros((2, frames), np.float32)
     _Font(synth, events, 1.0)(theirs, 0, frames)
-    ours = own(part, tempo, (0, frames), _MATCH_RATE, lambda time_s: time_s * _MATCH_RATE, lambda: False)
-    wanted, level = loudness_lufs(ours, _MATCH_RATE), loudness_lufs(theirs, _MATCH_RATE)
+    ours = own(part, tempo, (0, frames), rate, lambda time_s: time_s * rate, lambda: False)
+    wanted, level = loudness_lufs(ours, rate), loudness_lufs(theirs, rate)
     if wanted is None or level is None:
         return None
     return float(np.clip(wanted - level, -_MOST_GAIN_DB, _MOST_GAIN_DB))

@@ -75,6 +75,17 @@ def test_the_same_bits_on_every_run_in_any_span(font: Path) -> None:
 
 
 @with_package
+def test_a_part_is_the_same_bits_whatever_the_loaded_font_played_before_it(font: Path) -> None:
+    part = busy(Instrument.ORGAN, bars=2)
+    soundfont._opened.cache_clear()
+    soundfont._matching_gain_db.cache_clear()
+    fresh = by_font(part, font, 4.0)
+    by_font(busy(Instrument.ACOUSTIC_KIT, bars=2), font, 1.3)  # cut while it sounds
+    by_font(part_of(Instrument.ORGAN, [note(0.0, 60.0, pitch) for pitch in (50, 57, 64)]), font, 0.7)
+    assert by_font(part, font, 4.0).tobytes() == fresh.tobytes()
+
+
+@with_package
 @pytest.mark.parametrize("instrument", [Instrument.ORGAN, Instrument.ACOUSTIC_KIT, Instrument.BRUSH_KIT])
 def test_a_font_is_as_loud_as_our_own_voices(instrument: Instrument, tmp_path: Path) -> None:
     for level in (0.02, 0.9):  # fonts differ by that much
