@@ -110,6 +110,12 @@ class SketchConfig(_Section):
         return value and value.expanduser()
 
 
+class JudgeConfig(_Section):
+    """What happens to takes once they are measured."""
+
+    page: bool = False  # true: a page for every job that is done, beside its stems; `stembridge judge ID` makes one too
+
+
 class FoldersConfig(_Section):
     """What messages may name."""
 
@@ -156,6 +162,7 @@ class Config(_Section):
     engine: EngineConfig = EngineConfig()
     acestep: AceStepConfig = AceStepConfig()
     sketch: SketchConfig = SketchConfig()
+    judge: JudgeConfig = JudgeConfig()
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     doors: DoorsConfig = DoorsConfig()

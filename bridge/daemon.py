@@ -31,6 +31,7 @@ from bridge.delivery import deliver, delivered
 from bridge.discovery import Advertiser, parse_interfaces
 from bridge.doors.osc import OscDoor
 from bridge.queue import JobQueue
+from bridge.reports import ReportWriter
 from bridge.store import Store
 from bridge.supervisor import EngineSupervisor
 from bridge.watch import SupervisorSettings
@@ -97,6 +98,11 @@ class Daemon:
             media_roots=self.config.folders.media_roots,
             on_project=lambda: self._spawn(_warm(supervisor)),
         )
+        if self.config.judge.page:
+            reports = ReportWriter(data_dir)
+            self.core.listen(reports.hear)
+            reports.start()
+            self._stack.push_async_callback(reports.stop)
         door = OscDoor(self.core, self.config.osc.host, self.config.osc.port)
         try:
             self.osc_port = await door.start()
