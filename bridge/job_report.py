@@ -100,7 +100,10 @@ def write_report(manifest: Path, cache_dir: Path, out: Path | None = None) -> Re
     """
     content = _content(manifest)
     request = _request(content, manifest)
-    song, remarks = _song(content, manifest, request, cache_dir)
+    there, gone = _takes_there(content, manifest)
+    song, remarks = _song(there[0], request, cache_dir)
+    if gone:
+        remarks.append(f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} no longer in the folder.")
     page = _free(out.expanduser().absolute() if out is not None else manifest.with_name(_PAGE))
     told = content.get("job", {})
     title = f"{str(request.verb).capitalize()}: {Path(request.project.folder).name or told.get('id', '')}"
@@ -127,14 +130,21 @@ def _request(content: Mapping[str, Any], manifest: Path) -> JobRequest:
         raise SourceUnreadable(f"{manifest} does not say what was asked: it is not the manifest of a job.") from error
 
 
-def _song(
-    content: Mapping[str, Any], manifest: Path, request: JobRequest, cache_dir: Path
-) -> tuple[Path | None, list[str]]:
+def _takes_there(content: Mapping[str, Any], manifest: Path) -> tuple[list[Path], list[str]]:
+    """The takes that lie beside the manifest, and the names of those that were taken away."""
+    files = [manifest.parent / take["file"] for take in content["takes"]]
+    there = [file for file in files if file.exists()]
+    if not there:
+        raise SourceUnreadable(f"None of the takes that {manifest} names is still in its folder: put them back.")
+    return there, [file.name for file in files if not file.exists()]
+
+
+def _song(take: Path, request: JobRequest, cache_dir: Path) -> tuple[Path | None, list[str]]:
     """The song the takes were made from, where it lies now; None, and why, if it is gone or was changed."""
     if request.source is None or not request.verb.needs_source:
         return None, []
     try:
-        return plan_redo(manifest.parent / content["takes"][0]["file"], cache_dir).source, []
+        return plan_redo(take, cache_dir).source, []
     except SourceError as error:
         return None, [f"The takes are shown without their song. {error.sentence}"]
 

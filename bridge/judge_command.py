@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +25,9 @@ from bridge.judge_place import Placed, Told, place_of
 from bridge.measure_rows import measure_rows
 from engine.judge import Judgement, judge
 from engine.measures.scoring import WEIGHTS
-from protocol.errors import BadArgument, StembridgeError
+from protocol.errors import BadArgument, SourceMissing, StembridgeError
 from protocol.key import Key
-from protocol.music import TimeSignature
+from protocol.music import Region, TempoMap, TimeSignature
 from protocol.vocabulary import TrackClass, Verb
 
 GOOD, TOO_LOW, CANNOT = 0, 1, 2
@@ -53,6 +54,8 @@ def _files(arguments: argparse.Namespace, config: Config) -> int:
     if arguments.out is not None:
         raise BadArgument("--out says where the page of a job goes; files that are judged get no page.")
     song, cache_dir = arguments.against.expanduser().absolute(), config.data_dir / "cache"
+    if not song.exists():
+        raise SourceMissing(f"There is no file {song}: say with --against where the song lies.")
     told = _told(arguments)
     judged = []
     for name in arguments.what:
@@ -68,6 +71,9 @@ def _files(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _told(arguments: argparse.Namespace) -> Told:
+    for option, time_s in (("--at", arguments.at), ("--song-at", arguments.song_at)):
+        if time_s is not None and not math.isfinite(time_s):
+            raise BadArgument(f"{option} is {time_s:g}; it must be a number of seconds.")
     if arguments.signature is not None and arguments.bpm is None:
         raise BadArgument("A signature alone makes no grid: say the tempo too, with --bpm.")
     return Told(
@@ -120,7 +126,7 @@ def _print_files(judged: Sequence[tuple[Placed, Judgement]], song: Path) -> None
     for placed, found in judged:
         place, region = placed.place, found.region
         what = f"{place.verb} {place.track}" if place.track else str(place.verb)
-        bars = f", {region.label(place.tempo_map)}" if place.tempo_map is not None else ""
+        bars = f", {label}" if (label := _bars(region, place.tempo_map)) else ""
         console.print(Text.assemble("\n", (found.file.name, "bold"), f"  score {found.score:.1f}"))
         console.print(
             Text(f"{what} of {song.name}, {region.start_s:.3f} to {region.end_s:.3f} s{bars} ({placed.known_from})")
@@ -128,6 +134,12 @@ def _print_files(judged: Sequence[tuple[Placed, Judgement]], song: Path) -> None
         for remark in (*placed.remarks, *found.remarks):
             console.print(Text(remark, style="yellow"))
         console.print(_measures_table(found.measures))
+
+
+def _bars(region: Region, tempo_map: TempoMap | None) -> str:
+    """``bars-5-6``; nothing where no bars are known, or the region begins or ends between two."""
+    label = region.label(tempo_map) if tempo_map is not None else ""
+    return label if label.startswith("bar") else ""
 
 
 def _measures_table(measures: Any) -> Table:

@@ -105,6 +105,10 @@ def _masking(part: Mapping[str, Any]) -> str:
     return f"{words}, bass foreign to {clash:.0%} of the beats" if clash else words
 
 
+def _noise(part: Mapping[str, Any]) -> str:
+    return f"{part['song_floor_db']:.0f} dB" if _is_number(part.get("song_floor_db")) else ""
+
+
 def _novelty(part: Mapping[str, Any]) -> str:
     own = f"{part['song']:.2f} like each other" if _is_number(part.get("song")) else ""
     copied = f"{part['song_copy_share']:.0%} an excerpt" if _is_number(part.get("song_copy_share")) else ""
@@ -123,6 +127,7 @@ _SONG_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "key": _agreement,
     "chords": _agreement,
     "masking": _masking,
+    "noise": _noise,
     "novelty": _novelty,
 }
 """Where the bare numbers would say too little."""

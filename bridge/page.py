@@ -126,7 +126,8 @@ def _job_section(sheet: _Sheet, job: JobView, group: str) -> str:
         if len(together) > 1 and job.is_added:
             rows.append(_together_row(sheet, job, group, together))
         rows += [_take_row(sheet, job, group, take) for take in together]
-    around = ", with the song around it. Dashed: the seams." if sheet.song else "."
+    dashed = "the seams" if job.verb.joins_source else "where it begins and ends"
+    around = f", with the song around it. Dashed: {dashed}." if sheet.song else "."
     told = "".join(f'<p class="remark">{escape(warning)}</p>' for warning in words.common_warnings(job))
     anchors = {take.number: _anchor(group, take) for take in job.takes}
     return (

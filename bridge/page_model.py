@@ -122,11 +122,15 @@ class JobView:
 
 
 def read_manifest(manifest: Path, song: Song) -> list[JobView]:
-    """The takes of a ``manifest.json``, grouped by region. Raises `SourceUnreadable`."""
+    """The takes of a ``manifest.json`` that are still there, grouped by region. Raises `SourceUnreadable`."""
     try:
         entries = json.loads(manifest.read_text(encoding="utf-8"))["takes"]
         verb = Verb(entries[0]["recipe"]["request"]["verb"] if entries else Verb.REPAINT)
-        takes = [_read_take(entry, number, manifest.parent) for number, entry in enumerate(entries, 1)]
+        takes = [
+            _read_take(entry, number, manifest.parent)
+            for number, entry in enumerate(entries, 1)
+            if (manifest.parent / entry["file"]).exists()
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceUnreadable(f"{manifest} is not a manifest of takes that can be read: {error!r}.") from error
     groups: dict[Region, list[TakeView]] = {}

@@ -73,6 +73,8 @@ def judge(file: Path, song: Path, place: Place, cache_dir: Path) -> Judgement:
     _require_touch(region, source, file, place)
     request = _request(region, source, place, cache_dir)
     audio = _fitted(take.read(0, take.frames), info, region, place)
+    if audio.shape[0] == 1:  # as a DAW plays it: on all of the song's channels
+        audio = np.repeat(audio, source.channels, axis=0)
     measures = report.measure(
         audio, region=region, rate=source.rate, request=request, spliced_gain_db=place.gain_db, track=place.track
     )
@@ -143,7 +145,8 @@ def _remarks(info: AudioInfo, source: FileSource, place: Place) -> list[str]:
     if info.rate != source.rate:
         told.append(f"It was resampled from {info.rate} to {source.rate} Hz, the song's rate, to be measured.")
     if info.channels != source.channels:
-        told.append(f"It has {_channels(info.channels)} and the song {_channels(source.channels)}.")
+        played = ", so it was measured as played on all of them" if info.channels == 1 else ""
+        told.append(f"It has {_channels(info.channels)} and the song {_channels(source.channels)}{played}.")
     if place.tempo_map is None:
         told.append("No tempo is known, so the grid was not measured: say it with --bpm.")
     if place.verb is Verb.GENERATE:

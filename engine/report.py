@@ -29,6 +29,8 @@ why), rounded, and are the same on every run.
              ``covers`` (share of the song's that the stem masks), ``bass_clash`` (share of the beats in which the two
              basses clash); ``song_hidden`` and ``song_covers``: what the song's softer layer loses to its louder one
              and the louder to it; ``song_bass_clash``: beats in which its own bass is foreign to its chord
+``noise``    of what replaces the song: ``floor_db``, what sounds between its notes, below the song's loud moments,
+             ``song_floor_db``, and ``over_db``, the mean over the bands by which the take's floor is the higher
 ``novelty``  ``original``, ``neighbour``: likeness to what was there and to the bars beside it (1: a copy), ``song``:
              the likeness of these two to each other; ``longest_copy_s``: the longest stretch that is one continuous
              excerpt of the song, ``copy_share``: how much of the take is that excerpt, also in loops of it,
@@ -91,6 +93,7 @@ def measure(
         "key": music.key(take),
         "chords": music.chords(take),
         "masking": music.masking(take),
+        "noise": music.hiss(take),
         "novelty": music.novelty(take),
     }
     return {name: {key: _plain(value) for key, value in part.items()} for name, part in measures.items()}

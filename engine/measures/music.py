@@ -29,6 +29,7 @@ from engine.measures.grid import MIN_ONSETS, SIXTEENTHS, GridLock, grid_lock, wr
 from engine.measures.key import Pitches, estimate_key, key_agreement, pitches, tuning
 from engine.measures.masking import band_power, bass_clash, losses
 from engine.measures.mel import Mono, mono
+from engine.measures.noise import noise
 from engine.measures.novelty import fingerprint, longest_copy, similarity
 from engine.measures.onsets import onset_times
 from engine.measures.reference import EDGE_S, MIXED_ON, Reference, beats_between, lines_between, told_key
@@ -235,6 +236,18 @@ def masking(take: Take) -> dict[str, Any]:
         "song_covers": song.own.covers,
         "song_bass_clash": song.own_clash,
     }
+
+
+def hiss(take: Take) -> dict[str, Any]:
+    """What sounds between the notes of what replaces the song."""
+    song = take.reference.floor
+    found = noise(take.signal, take.request.rate, song) if song else None
+    if song is None or found is None:
+        return {
+            "over_db": None,
+            "reason": "it is silent or too short to tell" if song else "there is no song that it replaces",
+        }
+    return {"floor_db": found.level_db, "song_floor_db": song.level_db, "over_db": found.over_db}
 
 
 def novelty(take: Take) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _COPY = 0.9
 """Normalised correlation from which two stretches are the same recording."""
 _LAGS = 32
 """Places in the song that are looked at closely: those where the whole take correlates most."""
+_ROUNDS = 8
+"""Searches for one excerpt: whitening shows only some repeats of a loop until those that were found are taken out."""
 _BETWEEN = (-0.5, -0.25, 0.0, 0.25, 0.5)
 """Fractions of a sample: a copy to the frame at 48 kHz lies between two samples here."""
 _SILENT = 1e-3
@@ -91,10 +93,15 @@ def longest_copy(take: Fingerprint, song: Sequence[Fingerprint]) -> Copy | None:
 def _covered(take: Fingerprint, excerpt: Fingerprint) -> float:
     """Share of the take that is a copy of (a part of) the excerpt, however often."""
     covered = np.zeros(take.size, dtype=bool)
-    shifted = _shifted(excerpt)
-    for lag in _likely_lags(excerpt, take):
-        for first, length in _runs(_same(shifted, take, lag)):
-            covered[lag + first * _BLOCK : lag + (first + length) * _BLOCK] = True
+    shifted, left = _shifted(excerpt), take.copy()
+    for _ in range(_ROUNDS):
+        found = False
+        for lag in _likely_lags(excerpt, left):
+            for first, length in _runs(_same(shifted, left, lag)):
+                covered[lag + first * _BLOCK : lag + (first + length) * _BLOCK] = found = True
+        if not found:
+            break
+        left[covered] = 0.0
     return float(covered.mean())
 
 

@@ -22,6 +22,7 @@ from engine.measures.grid import SIXTEENTHS, TRIPLETS, GridLock, grid_lines, gri
 from engine.measures.key import KeyAgreement, estimate_key, key_agreement, pitches, tuning
 from engine.measures.masking import MaskingReference, masking_reference
 from engine.measures.mel import Mono, mono, silence_power
+from engine.measures.noise import SongFloor, song_floor
 from engine.measures.novelty import Fingerprint, fingerprint, longest_copy, similarity
 from engine.measures.onsets import onset_times
 from engine.measures.seam import MARGIN_S, change_db, click_db, same_places
@@ -123,6 +124,8 @@ class Reference:
     chords: ChordReference | None = None
     masking: MaskingReference | None = None
     """Only for stems that are mixed onto the song."""
+    floor: SongFloor | None = None
+    """Only for what replaces the song."""
 
 
 _kept: OrderedDict[Hashable, Reference] = OrderedDict()
@@ -182,6 +185,7 @@ def make_reference(request: GenerationRequest, region: tuple[int, int]) -> Refer
         own_copy=own_copy,
         chords=chords,
         masking=masking,
+        floor=song_floor([mono(piece.audio) for piece in (before, original, after)], rate) if joins else None,
     )
 
 

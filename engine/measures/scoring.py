@@ -20,10 +20,11 @@ WEIGHTS: Mapping[str, float] = {
     "key": 13,
     "chords": 10,
     "masking": 10,
+    "noise": 15,
     "novelty": 10,
 }
-"""What each part counts for in the score: per cent for what replaces the song, which nothing masks. A stem has neither
-seam nor click; its other parts share the whole."""
+"""What each part counts for in the score, relative to one another. Nothing masks what replaces the song; a stem has
+neither seam, click nor noise; the parts that there are share the whole."""
 
 
 def score(measures: Mapping[str, Any]) -> float:
@@ -60,6 +61,7 @@ def subscores(measures: Mapping[str, Any]) -> dict[str, float | None]:
     * ``masking``: ``audible x room x (1 - max(0, bass_clash - song_bass_clash))`` with ``audible = (1 - hidden) / (1 -
       song_hidden)``, the loudness that the song leaves of the stem over what its own louder layer leaves of the softer,
       and ``room = (1 - covers) / (1 - song_covers)``, what the stem leaves of the song, each up to 1.
+    * ``noise``: 1 up to 5 dB over the song's own floor, 0 at 20 dB, straight between.
     * ``novelty``: ``1 - max(0, copy_share - free_share) / (1 - free_share)``: 1 as long as no single excerpt makes up
       more of the take than a quarter, a bar, or what it does in the song itself; 0 where all of it is one.
     """
@@ -71,6 +73,7 @@ def subscores(measures: Mapping[str, Any]) -> dict[str, float | None]:
         "key": measures["key"].get("lock"),
         "chords": measures.get("chords", {}).get("lock"),
         "masking": _masking(measures.get("masking", {})),
+        "noise": _noise(measures.get("noise", {})),
         "novelty": _novelty(measures["novelty"]),
     }
 
@@ -116,6 +119,11 @@ def _masking(masking: Mapping[str, Any]) -> float | None:
         return None
     left = [clip((1.0 - masking[name]) / max(0.05, 1.0 - masking[f"song_{name}"])) for name in ("hidden", "covers")]
     return left[0] * left[1] * clip(1.0 - max(0.0, masking["bass_clash"] - masking["song_bass_clash"]))
+
+
+def _noise(noise: Mapping[str, Any]) -> float | None:
+    over_db = noise.get("over_db")
+    return None if over_db is None else clip(1.0 - (over_db - 5.0) / 15.0)
 
 
 def _novelty(novelty: Mapping[str, Any]) -> float | None:

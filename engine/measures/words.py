@@ -23,6 +23,7 @@ def summary(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [("level", _level_words(measures["level"])), ("grid", _grid_words(measures["grid"]))]
     lines += [("key", _key_words(measures["key"])), ("chords", _chord_words(measures.get("chords", {})))]
     lines += [("masking", _masking_words(measures.get("masking", {})))]
+    lines += [("noise", _noise_words(measures.get("noise", {})))]
     lines += [("novelty", _novelty_words(measures["novelty"]))]
     return [(what, words) for what, words in lines if words]
 
@@ -80,6 +81,13 @@ def _masking_words(masking: Mapping[str, Any]) -> str:
     words += f" (within the song {masking['song_hidden']:.0%} and {masking['song_covers']:.0%})"
     clash = masking["bass_clash"]
     return f"{words}, bass clashes in {clash:.0%} of the beats" if clash else words
+
+
+def _noise_words(noise: Mapping[str, Any]) -> str:
+    if noise.get("over_db") is None:
+        return ""
+    over = f"{noise['over_db']:.0f} dB" if noise["over_db"] >= 0.5 else "not"
+    return f"floor {noise['floor_db']:.0f} dB, {over} over the song's"
 
 
 def _novelty_words(novelty: Mapping[str, Any]) -> str:

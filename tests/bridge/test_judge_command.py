@@ -127,8 +127,22 @@ def test_a_file_of_any_rate_and_channels_is_measured_at_the_songs_rate_and_that_
     (one,) = desk.judged(mono, "--at", 8, "--bpm", 120)
     assert one["measures"]["length"]["frames"] == 4 * desk.song.rate
     assert "resampled from 48000 to 22050 Hz" in one["remarks"][0]
-    assert one["remarks"][1] == "It has one channel and the song 2 channels."
+    assert one["remarks"][1].startswith("It has one channel and the song 2 channels")
     assert abs(one["measures"]["grid"]["shift_ms"]) < 3, "it lies where it was taken from"
+
+
+def test_a_mono_file_is_as_loud_as_a_daw_plays_it_on_the_songs_channels(desk: Desk) -> None:
+    first, after = desk.song.frames_of_bars(5, 2)
+    left = desk.song.audio[:1, first:after]
+    mono = save(desk.folder / "mono.wav", left, desk.song.rate)
+    both = save(desk.folder / "both.wav", np.repeat(left, 2, axis=0), desk.song.rate)
+    levels = {Path(one["file"]).name: one["measures"]["level"] for one in desk.judged(mono, both, "--at", 8)}
+    assert levels["mono.wav"] == levels["both.wav"]
+
+
+def test_a_region_between_the_bar_lines_is_named_by_its_seconds_alone(desk: Desk) -> None:
+    out = desk.judge(desk.excerpt("idea.wav", 5), "--against", desk.song_file, "--at", 8.3, "--bpm", 120)
+    assert "8.300 to 12.300 s (as told with --at)" in out
 
 
 def test_without_a_tempo_the_grid_is_not_measured_and_that_is_told(desk: Desk) -> None:
@@ -210,7 +224,13 @@ Arguments = Callable[[Desk], Sequence[object]]
     [
         (lambda d: [d.excerpt("x.wav", 5), "--against", d.song_file], "--at SECONDS"),
         (lambda d: [d.excerpt("x.wav", 5), "--against", d.song_file, "--at", 500], "--song-at"),
+        (lambda d: [d.excerpt("x.wav", 5), "--against", d.song_file, "--at", "nan"], "--at is nan"),
+        (
+            lambda d: [d.excerpt("x.wav", 5), "--against", d.song_file, "--at", 8, "--song-at", "inf"],
+            "--song-at is inf",
+        ),
         (lambda d: [d.excerpt("x.wav", 5), "--against", d.folder / "none.wav", "--at", 8], "none.wav"),
+        (lambda d: [d.excerpt("x.wav", 5), "--against", d.folder / "none.wav", "--at", 8], "--against where"),
         (lambda d: [d.folder / "none.wav", "--against", d.song_file, "--at", 8], "none.wav"),
         (lambda d: [d.folder, "--against", d.song_file, "--at", 8], "not a file"),
         (lambda d: [d.excerpt("x.wav", 5), "--against", d.song_file, "--at", 8, "--bpm", 0], "tempo must be"),
@@ -293,3 +313,15 @@ def test_a_job_whose_song_is_gone_is_shown_without_it(desk: Desk) -> None:
     page = delivery.manifest.with_name("report.html").read_text(encoding="utf-8")
     assert "shown without their song" in page
     assert "The song</h2>" not in page
+
+
+def test_takes_that_were_thrown_away_are_named_and_the_others_shown(desk: Desk) -> None:
+    _, delivery = desk.job(variations=2)
+    first, second = (Path(take.file) for take in delivery.takes)
+    first.unlink()
+    assert f"{first.name} is no longer in the folder" in desk.judge(delivery.manifest)
+    page = delivery.manifest.with_name("report.html").read_text(encoding="utf-8")
+    assert f">{second.name}</a>" in page
+    assert f">{first.name}</a>" not in page
+    second.unlink()
+    assert "None of the takes" in desk.judge(delivery.manifest, code=2)

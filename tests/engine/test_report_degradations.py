@@ -48,6 +48,7 @@ class Session:
         self.region = self.song.frames_of_bars(FIRST_BAR, BARS)
         self.request: GenerationRequest = sketch_request(self.song, self.region, Verb.REPAINT, key=key)
         self.own = self.song.audio[:, slice(*self.region)]
+        self._measured: dict[bytes, dict[str, Any]] = {}
 
     @lru_cache(maxsize=32)  # noqa: B019  a session lives as long as its module
     def played(self, *, cents: float = 0.0, fifths: int = 0) -> Audio:
@@ -66,7 +67,12 @@ class Session:
 
     def measure(self, take: Audio) -> dict[str, Any]:
         take = take.astype(np.float32)
-        return measure(take, region=self.region, rate=RATE, request=self.request, spliced_gain_db=0.0)
+        heard = take.tobytes()
+        if heard not in self._measured:
+            self._measured[heard] = measure(
+                take, region=self.region, rate=RATE, request=self.request, spliced_gain_db=0.0
+            )
+        return self._measured[heard]
 
 
 def _up_fifths(chord: str, fifths: int) -> str:

@@ -126,7 +126,8 @@ def test_another_tempo_or_key_makes_another_reference(plain: Case) -> None:
 
 def test_the_summary_says_what_a_musician_asks_in_that_order(plain: Case) -> None:
     lines = summary(plain.measure(plain.own))
-    assert [what for what, _ in lines] == ["length", "seam", "click", "level", "grid", "key", "chords", "novelty"]
+    parts = ["length", "seam", "click", "level", "grid", "key", "chords", "noise", "novelty"]
+    assert [what for what, _ in lines] == parts
     words = dict(lines)
     assert words["length"] == f"{plain.own.shape[1]} samples, exact"
     assert words["seam"].endswith("percentile of the song's own changes")
@@ -138,7 +139,7 @@ def test_the_summary_says_what_a_musician_asks_in_that_order(plain: Case) -> Non
 
 def test_measures_kept_by_an_earlier_version_are_still_read(plain: Case) -> None:
     measures = plain.measure(plain.own)
-    old = {name: part for name, part in measures.items() if name not in ("chords", "masking")}
+    old = {name: part for name, part in measures.items() if name not in ("chords", "masking", "noise")}
     old["novelty"] = {name: measures["novelty"][name] for name in ("original", "neighbour", "song")}
     assert [what for what, _ in summary(old)] == ["length", "seam", "click", "level", "grid", "key", "novelty"]
     assert 0 < score(old) <= 100

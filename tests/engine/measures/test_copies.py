@@ -52,6 +52,12 @@ def test_a_loop_counts_whole_and_several_excerpts_count_singly() -> None:
     assert copied(pieces).share == pytest.approx(0.25, abs=0.06)
 
 
+@pytest.mark.parametrize("seconds", [0.47, 0.65, 0.9])
+def test_a_single_beat_pasted_again_and_again_counts_whole(seconds: float) -> None:
+    beat = excerpt(5.3, seconds)
+    assert copied(np.tile(beat, round(10 / seconds))).share > 0.75
+
+
 def test_a_copy_under_something_quieter_is_still_a_copy() -> None:
     assert copied(excerpt(6.0, 4.0) + 0.2 * REST[: 4 * RATE]).share > 0.8
 
