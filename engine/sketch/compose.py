@@ -100,10 +100,10 @@ def tempo_for(style: Style, bpm: float | None, counts: int | None) -> TempoMap:
 
 
 def key_for(style: Style, told: Key | None, chance: Generator) -> Key:
-    """The told key, else one drawn by the seed, major or minor as the words say."""
+    """The told key, else the one that the words name, else one drawn by the seed, major or minor as the words say."""
     tonic, minor = int(chance.integers(12)), bool(chance.random() < 0.5)
-    if told is not None:
-        return told
+    if named := told or style.key:
+        return named
     return Key.from_pitch_class(tonic, "minor" if (minor if style.minor is None else style.minor) else "major")
 
 

@@ -71,14 +71,15 @@ def separate(
     """The parts of `audio` ``(channels, frames)`` asked for, each of its shape. `report` hears the share done, 0 to 1.
 
     Drums, bass, vocals and any one class of the remainder add up to `audio`. Raises `EngineCannot` for other tracks,
-    for two names of the remainder, for vocals of a mono mix; `Cancelled`.
+    for two names of the remainder, for vocals of what is not stereo; `Cancelled`.
     """
     check_tracks(tracks)
     stereo = _has_sides(audio)
     if TrackClass.VOCALS in tracks and not stereo:
+        what = "is mono" if len(audio) <= 2 else f"has {len(audio)} channels and not two"
         raise EngineCannot(
-            "This mix is mono: its centre, where voices usually stand, cannot be told from the rest by masks. Ask for "
-            "drums, bass or the remainder, or install the [separate] extra for a model that knows voices."
+            f"This mix {what}: its centre, where voices usually stand, cannot be told from the rest by masks. Ask for "
+            "drums, bass or keyboard (all that is left), or install the [separate] extra for a model that knows voices."
         )
     work = _Work.on(audio, rate, stereo, cancelled, lambda share: report(0.3 * share))
     parts = {track: np.empty_like(audio, dtype=np.float32) for track in dict.fromkeys(tracks)}

@@ -25,6 +25,7 @@ from engine.sketch.style_words import (
     Feel,
     Says,
 )
+from protocol.key import Key
 from protocol.music import MAX_BPM
 
 __all__ = ["Beat", "Feel", "Style", "parse_style"]
@@ -53,6 +54,7 @@ class Style:
     legato: bool | None = None
     bpm: float | None = None
     minor: bool | None = None
+    key: Key | None = None
     words: tuple[str, ...] = field(default=())
 
 
@@ -64,12 +66,12 @@ def parse_style(prompt: str, negative: str | None = None) -> Style:
     instruments, without = _instruments(said, denied, unwanted)
     character = [*((word, word.weight) for word in said), *((word, -0.6 * word.weight) for word in denied)]
     bpm = _bpm(prompt)
-    minor = _mode(prompt)
+    minor, key = _mode(prompt)
     words = dict.fromkeys(f"no {word.name}" if word.denied else word.name for word in [*heard, *unwanted])
     if bpm is not None:
         words[f"{bpm:g} bpm"] = None
     if minor is not None:
-        words["minor" if minor else "major"] = None
+        words[str(key) if key else "minor" if minor else "major"] = None
     return Style(
         beat=_beat(said, denied),
         feel=_feel(said, denied),
@@ -80,6 +82,7 @@ def parse_style(prompt: str, negative: str | None = None) -> Style:
         legato=next((word.says.legato is not word.denied for word in heard if word.says.legato is not None), None),
         bpm=bpm,
         minor=minor if minor is not None else next((w.says.minor for w in said if w.says.minor is not None), None),
+        key=key,
         words=tuple(words),
     )
 
@@ -222,19 +225,21 @@ def _bpm(text: str) -> float | None:
 _MODE = re.compile(
     r"(?<!\w)(?P<not>(?:[Nn]ot?|[Nn]ever) (?:in )?(?:an? )?)?"
     # A small "a" is a note only where nothing follows: "a minor", but not "a minor change".
-    r"(?:(?:(?:[b-hA-H]|a(?= ?[#\u266f\u266d]| sharp| flat))(?: ?[#b\u266f\u266d]| sharp| flat)? (?P<note>minor|major))"
+    r"(?:(?P<tonic>(?:[b-hA-H]|a(?= ?[#\u266f\u266d]|b| sharp| flat))(?: ?[#b\u266f\u266d]| sharp| flat)?) "
+    r"(?P<note>minor|major)"
     r"|a (?P<end>minor|major)(?! \w)"
     r"|(?P<key>minor|major) (?:key|scale|chords?|mode|tonality|feel|mood|harmony)|in (?P<alone>minor|major))(?!\w)"
 )
 
 
-def _mode(text: str) -> bool | None:
-    """True for minor, False for major, if the text speaks of a key."""
+def _mode(text: str) -> tuple[bool | None, Key | None]:
+    """True for minor, False for major, if the text speaks of a key; and the key, if it names one."""
     for found in _MODE.finditer(re.sub(r"(?i)(?<!\w)(minor|major|key|in)(?!\w)", _lower, _plain(text))):
         mode = found["note"] or found["end"] or found["key"] or found["alone"]
         if not found["not"]:
-            return mode == "minor"
-    return None
+            tonic = found["tonic"] or ("A" if found["end"] else None)
+            return mode == "minor", Key.parse(f"{tonic} {mode}") if tonic else None
+    return None, None
 
 
 def _lower(found: re.Match[str]) -> str:

@@ -83,7 +83,8 @@ def events_of(
     """The notes that begin in the span, in order, each ended where its voice says that it ends."""
 
     def frame(beat: float) -> int:
-        return round(frame_of(tempo_map.time_at(beat))) - span[0]
+        at = round(frame_of(tempo_map.time_at(beat))) - span[0]
+        return 0 if at == -1 else at  # the span's edge is rounded in project time, which may part it from its own beat
 
     timed = [(frame(note.beat), frame(note.end), note) for note in part.notes]
     ends = _ends(timed, voice, rate)

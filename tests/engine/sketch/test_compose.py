@@ -125,6 +125,8 @@ def test_told_numbers_are_law_and_words_come_before_habits() -> None:
     assert str(tempo_for(waltz, None, 6).points[0].signature) == "6/8"
     assert set(DEFAULT_BPM) == {None, *Beat}
     assert key_for(Style(minor=True), Key.parse("Bb"), chance()) == Key.parse("Bb")
+    assert key_for(Style(key=Key.parse("F#m")), Key.parse("Bb"), chance()) == Key.parse("Bb")
+    assert key_for(Style(key=Key.parse("F#m")), None, chance()) == Key.parse("F#m")
     assert {key_for(Style(minor=True), None, chance(seed)).mode for seed in range(9)} == {"minor"}
 
 

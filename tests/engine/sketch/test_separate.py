@@ -163,7 +163,7 @@ def test_silence_comes_apart_into_silence() -> None:
 
 @pytest.mark.slow
 def test_a_long_song_is_taken_apart_ten_times_faster_than_it_plays() -> None:
-    mix = np.tile(corpus.song("ballad-92", 44_100).mix, 2)
+    mix = corpus.song("ballad-92", 44_100).mix
     begun = time.process_time()
     separate(mix, 44_100, ALL, never)
     assert time.process_time() - begun < mix.shape[1] / 44_100 / 10
@@ -193,6 +193,12 @@ def test_a_mono_mix_has_no_centre_and_says_so(sides: int) -> None:
     with pytest.raises(EngineCannot, match="mono"):
         separate(mono, RATE, (VOCALS,), never)
     assert np.abs(sum(separate(mono, RATE, (DRUMS, BASS, REST), never).values()) - mono).max() < 1e-6
+
+
+def test_a_mix_of_more_than_two_channels_has_no_centre_and_is_not_called_mono() -> None:
+    surround = np.concatenate([noise(RATE, seed) for seed in (1, 2, 3)])
+    with pytest.raises(EngineCannot, match=f"has {len(surround)} channels"):
+        separate(surround, RATE, (VOCALS,), never)
 
 
 def test_the_remainder_has_one_name_at_a_time() -> None:

@@ -1,5 +1,7 @@
 """A prompt's words become a style; silence stays silence; what is ruled out stays out."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from engine.sketch.score import Instrument
 from engine.sketch.style import Beat, Feel, Style, parse_style
 from engine.sketch.style_words import CLASSES, KITS, VOCABULARY
+from protocol.key import Key
 
 In = Instrument
 
@@ -160,6 +163,27 @@ def test_tempo(text, bpm):
 )
 def test_mode(text, minor):
     assert parse_style(text).minor is minor
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a bossa nova in f# minor, 120 bpm", "F# minor"),
+        ("B flat major", "Bb major"),
+        ("in a minor", "A minor"),
+        ("a minor key", None),
+        ("not in G minor", None),
+        ("melancholic", None),
+    ],
+)
+def test_a_key_that_is_named_is_the_songs(text, key):
+    assert parse_style(text).key == (Key.parse(key) if key else None)
+
+
+def test_every_spelling_of_a_key_is_read_without_an_error():
+    signs = ("", "#", "b", "\u266f", "\u266d", " sharp", " flat")
+    for note, sign, mode in product("abcdefghABCDEFGH", signs, ("minor", "major")):
+        assert parse_style(f"in {note}{sign} {mode} ").minor is (mode == "minor")
 
 
 def test_the_words_that_were_understood_are_told():
