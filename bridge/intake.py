@@ -49,6 +49,8 @@ def make_request(
     if reference is not None:
         probe(Path(reference.file))  # what cannot be read is said now, not when the job runs
     source = _source(session) if verb.needs_source else None
+    if source is None and project.sample_rate is None and session.source is not None:
+        project = project.model_copy(update={"sample_rate": probe(Path(session.source.value.file)).rate})
     tempo_map, tempo_known = session.tempo_map()
     asked = task_from_settings({**session.settings, **{k: v for k, v in options.items() if k not in PLACE_OPTIONS}})
     # Drawn here and journalled with the job: a retry after a crash gives the same audio.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -98,7 +98,8 @@ def warnings_of(take: TakeView) -> Iterator[str]:
 
 
 def _texts(value: Any) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, Sequence) else []
+    many = value if isinstance(value, list | tuple) else [value]
+    return [text for text in many if isinstance(text, str)]
 
 
 def _sentence(text: str) -> str:

@@ -213,7 +213,7 @@ def _differences(recipe: Recipe, versions: Mapping[str, str], engine_version: st
     for name, was in recipe.versions.items():
         now = versions.get(name)
         if versions and now != was:
-            yield f"{name} was version {was} and is {now or 'not there'}: the audio may differ."
+            yield f"{name} was version {was} and is {now or 'not used here'}: the audio may differ."
 
 
 def _other_weights(recipe: Recipe, checkpoints: Mapping[str, CheckpointOffer]) -> Iterator[str]:

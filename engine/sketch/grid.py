@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from engine.api import GenerationRequest, IsCancelled
+from engine.hearing.beats import likely_period, track_beats
 from engine.hearing.meter import TWELFTHS, meter
 from engine.sketch.analysis import ANALYSIS_RATE, TIMBRE_HOP, TIMBRE_WINDOW, Doubles, Features, Pooler, check, flux
 from protocol.music import TempoMap, TimeSignature
@@ -149,9 +149,9 @@ def _estimated_grid(request: GenerationRequest, features: Features, blind: tuple
 def estimated_pulse(features: Features, blind: tuple[int, int], region: tuple[int, int]) -> Pulse:
     """The beats of the song, from its attacks outside `blind` (source frames).
 
-    A pulse by dynamic programming (Ellis, "Beat Tracking by Dynamic Programming", 2007, as in librosa); an even one is
-    fitted where the music is steady, else the beats follow it one by one. What of it is the beat and where bars begin
-    is told by `engine.hearing.meter`. A song without attacks gets even bars of 4/4 at 120 BPM.
+    A pulse by `engine.hearing.beats`; an even one is fitted where the music is steady, else the beats follow it one by
+    one. What of it is the beat and where bars begin is told by `engine.hearing.meter`. A song without attacks gets even
+    bars of 4/4 at 120 BPM.
     """
     rises = flux(features.audible_db(blind)).astype(np.float64)
     rises *= features.seen(TIMBRE_HOP, TIMBRE_WINDOW, len(rises), blind)[:, None]
@@ -208,24 +208,8 @@ def _changes_at(pooler: Pooler, frames: Doubles, reach: float) -> Doubles:
 
 
 def _tracked_beats(onsets: Doubles) -> Doubles:
-    if onsets.max(initial=0.0) <= 0.0:
-        return np.zeros(0)
-    bpm = _pulse_bpm(onsets)
-    _, frames = librosa.beat.beat_track(
-        onset_envelope=onsets, sr=ANALYSIS_RATE, hop_length=TIMBRE_HOP, bpm=bpm, trim=False
-    )
-    return np.asarray(frames, dtype=np.float64) * TIMBRE_HOP / ANALYSIS_RATE
-
-
-def _pulse_bpm(onsets: Doubles) -> float:
-    """The likeliest tempo by autocorrelation in windows of nine seconds, two seconds apart: librosa's own keeps a
-    window per frame, gigabytes for a long song."""
-    window, hop = (round(seconds * ANALYSIS_RATE / TIMBRE_HOP) for seconds in (9.0, 2.0))
-    padded = np.pad(onsets, window // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
-    lags = librosa.util.normalize(librosa.autocorrelate(windows, axis=1), axis=1)
-    tempo = librosa.feature.tempo(tg=lags.mean(axis=0)[:, None], sr=ANALYSIS_RATE, hop_length=TIMBRE_HOP)
-    return float(np.squeeze(tempo))
+    frames = track_beats(onsets, likely_period(onsets, ANALYSIS_RATE / TIMBRE_HOP))
+    return frames * TIMBRE_HOP / ANALYSIS_RATE
 
 
 def _steadied(onsets: Doubles, beats_s: Doubles) -> tuple[Doubles, bool]:

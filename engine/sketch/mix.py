@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
+from engine.api import IsCancelled
 from engine.loudness import loudness_lufs
+from engine.sketch.analysis import check
 from protocol.vocabulary import TrackClass
 
 if TYPE_CHECKING:
@@ -55,12 +57,17 @@ def amplified(audio: Audio, db: float) -> Audio:
     return np.asarray(audio * np.float32(10.0 ** (db / 20.0)), dtype=np.float32)
 
 
-def mixed(parts: Sequence[tuple[TrackClass, Audio]], rate: int, lufs: float) -> Audio:
-    """The parts in balance, at `lufs` where that can be had below full scale: ``(2, frames)``."""
+def mixed(
+    parts: Sequence[tuple[TrackClass, Audio]], rate: int, lufs: float, cancelled: IsCancelled = lambda: False
+) -> Audio:
+    """The parts in balance, at `lufs` where that can be had below full scale: ``(2, frames)``. Raises `Cancelled`."""
     mix = np.zeros_like(parts[0][1])
     for track, audio in parts:
+        check(cancelled)
         mix += amplified(audio, UNDER_SONG_LU[track])
+    check(cancelled)
     now = loudness_lufs(mix, rate)
+    check(cancelled)
     return limited(amplified(mix, lufs - now) if now is not None else mix, rate)
 
 

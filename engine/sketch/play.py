@@ -23,7 +23,8 @@ from engine.sketch.lead_sheet import LeadSheet
 from engine.sketch.midi_file import midi_file
 from engine.sketch.mix import SKETCH_LUFS, amplified, limited, mixed, stem_gain_db
 from engine.sketch.score import Part, on_tick
-from engine.sketch.song import SongAnalysis, analyse_song
+from engine.sketch.song import SongAnalysis
+from engine.sketch.song_analysis import analyse_song
 from engine.sketch.sound import Sound
 from engine.sketch.style import Style, parse_style
 from protocol.errors import BadArgument
@@ -48,12 +49,12 @@ def stems(
     request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
 ) -> list[EngineTake]:
     """One take for each seed and track, to be added to the song. Raises `Cancelled`, and what reading raises."""
-    song, style = analyse_song(request, progress, cancelled), style_of(request)
+    song, style = analyse_song(request, _first_half(progress), cancelled), style_of(request)
     sheet = _sheet(song, request)
     takes: list[EngineTake] = []
     count = len(request.seeds) * len(request.tracks)
     for seed in request.seeds:
-        for part in arrange(sheet, style, request.tracks, seed):
+        for part in arrange(sheet, style, request.tracks, seed, cancelled):
             check(cancelled)
             gain_db = stem_gain_db(part.track, song.lufs)
             played = sound.play(part, sheet.tempo_map, request, request.region, cancelled)
@@ -68,7 +69,7 @@ def covers(
     request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
 ) -> list[EngineTake]:
     """The region's harmony and form, played by another band, at the region's loudness. Raises as `stems` does."""
-    song, style = analyse_song(request, progress, cancelled), style_of(request)
+    song, style = analyse_song(request, _first_half(progress), cancelled), style_of(request)
     sheet = _sheet(song, request)
     if request.task.strength < OWN_GROOVE_BELOW:
         sheet = replace(sheet, accents=None)
@@ -140,7 +141,7 @@ def _ensemble(
 ) -> EngineTake:
     """All parts of a band as one take."""
     begin, end = span or request.region
-    parts = arrange(sheet, style, band_for(style, chance_for(seed, "band")), seed)
+    parts = arrange(sheet, style, band_for(style, chance_for(seed, "band")), seed, cancelled)
     played = []
     done = request.seeds.index(seed)
     for index, part in enumerate(parts):
@@ -148,7 +149,7 @@ def _ensemble(
         played.append((part.track, sound.play(part, sheet.tempo_map, request, (begin, end), cancelled)))
         fraction = 0.5 + 0.5 * (done + (index + 1) / len(parts)) / len(request.seeds)
         progress(Progress(fraction=fraction, stage="playing"))
-    audio = mixed(played, request.rate, lufs)
+    audio = mixed(played, request.rate, lufs, cancelled)
     told = {**_told(sheet, style, sound), **notes, "band": [f"{part.track}: {part.instrument}" for part in parts]}
     return replace(_take(request, seed, audio, parts, sheet, told), start=begin)
 
@@ -165,6 +166,11 @@ def _take(
     start, end = _beats(request, sheet.tempo_map)
     midi = midi_file(parts, sheet.tempo_map, start, end, sheet.key)
     return EngineTake(audio=audio, start=request.region[0], seed=seed, track=track, notes=notes, midi=midi)
+
+
+def _first_half(progress: ReportProgress) -> ReportProgress:
+    """Tells how far listening is, after which there is as much to do again."""
+    return lambda step: progress(step.model_copy(update={"fraction": 0.5 * step.fraction}))
 
 
 # --- where and in which key -------------------------------------------------------------------------------------------

@@ -8,20 +8,19 @@ import json
 import logging
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from engine import audio_cache
 from engine.api import GenerationRequest
 from engine.harmony import Chord, ChordSpan, Quality
+from engine.sketch import analysis as features
 from engine.sketch.lead_sheet import Accents, SongSection
+from engine.sketch.song import SongAnalysis
 from protocol.errors import BadArgument, DiskFull
 from protocol.key import Key
 from protocol.music import TempoMap
-
-if TYPE_CHECKING:
-    from engine.sketch.song import SongAnalysis
 
 logger = logging.getLogger("stembridge.sketch")
 
@@ -34,7 +33,7 @@ def file_for(request: GenerationRequest, span: tuple[int, int]) -> Path | None:
     if request.cache_dir is None or request.source is None:
         return None
     grid = _points(request.tempo_map) if request.tempo_known else "estimated"
-    said = repr((FORMAT, span, grid, request.source_start_s, request.rate, request.key))
+    said = repr((FORMAT, features.FORMAT, span, grid, request.source_start_s, request.rate, request.key))
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return request.cache_dir / "decoded" / f"{request.source.sha256}_song-{digest}.npz"
 
@@ -88,8 +87,6 @@ def _plain(analysis: SongAnalysis) -> dict[str, Any]:
 
 
 def _from_plain(plain: dict[str, Any], accents: Accents) -> SongAnalysis:
-    from engine.sketch.song import SongAnalysis
-
     fields: dict[str, Any] = plain | {
         "tempo_map": TempoMap.from_flat(plain["tempo_map"]),
         "key": Key.parse(plain["key"]),

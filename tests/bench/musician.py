@@ -27,7 +27,8 @@ from engine.measures.mel import mono
 from engine.measures.onsets import onset_times
 from engine.measures.reference import lines_between, reference_for
 from engine.sketch import SketchEngine
-from engine.sketch.song import SongAnalysis, analyse_song
+from engine.sketch.song import SongAnalysis
+from engine.sketch.song_analysis import analyse_song
 from engine.splice import exact_region, splice
 from engine.window import context_frames, make_window
 from protocol.music import Region

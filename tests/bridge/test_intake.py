@@ -86,6 +86,15 @@ def test_generate_needs_no_source_and_begins_at_the_cursor() -> None:
     assert made.source is None
 
 
+def test_what_is_generated_has_the_projects_rate_else_the_sources_else_the_engines_own() -> None:
+    told = ProjectRef(folder="/song", media_folder="/song", sample_rate=96_000)
+    rates = [
+        ask(Verb.GENERATE, told_session, duration=30.0).project.sample_rate
+        for told_session in (session(project=told), session(), session(source=None))
+    ]
+    assert rates == [96_000, 44_100, None]
+
+
 # --- what -------------------------------------------------------------------------------------------------------------
 def test_settings_of_the_session_hold_and_a_verbs_own_win_for_this_once() -> None:
     told = session(regions=(Region(20, 24),)).told_setting("seed", 7, "test", 0.0)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from numpy.random import PCG64, Generator
 
+from engine.api import IsCancelled
+from engine.sketch.analysis import check
 from engine.sketch.arranger.bass import write_bass
 from engine.sketch.arranger.drums import write_drums
 from engine.sketch.arranger.effects import write_effects
@@ -47,10 +49,18 @@ def chance_for(seed: int, what: str) -> Generator:
     return Generator(PCG64(int.from_bytes(digest[:16], "big")))
 
 
-def arrange(sheet: LeadSheet, style: Style, tracks: Sequence[TrackClass], seed: int) -> list[Part]:
-    """One part per track, over the sheet's span."""
+def arrange(
+    sheet: LeadSheet,
+    style: Style,
+    tracks: Sequence[TrackClass],
+    seed: int,
+    cancelled: IsCancelled = lambda: False,
+) -> list[Part]:
+    """One part per track, over the sheet's span. Raises `Cancelled`."""
     groove = plan_groove(sheet, style, chance_for(seed, "groove"))
-    return [
-        WRITERS[track](sheet, style, groove, chance_for(seed, track.value)).clipped(sheet.start, sheet.end)
-        for track in tracks
-    ]
+    parts = []
+    for track in tracks:
+        check(cancelled)
+        part = WRITERS[track](sheet, style, groove, chance_for(seed, track.value))
+        parts.append(part.clipped(sheet.start, sheet.end))
+    return parts

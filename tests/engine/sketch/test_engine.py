@@ -389,28 +389,22 @@ def test_a_short_song_can_be_extended_far_beyond_its_length() -> None:
     assert np.sqrt(np.mean(body(take, region).reshape(2, -1, song.rate) ** 2, axis=(0, 2))).min() > 0.01
 
 
-def test_cancel_is_answered_at_every_point_of_the_work(song: Song) -> None:
-    asked = 0
-
-    def counting() -> bool:
-        nonlocal asked
-        asked += 1
-        return False
-
-    request = sketch_request(song, song.frames_of_bars(9, 4))
-    SketchEngine().generate(request, lambda _: None, counting)
-    assert asked > 10
-    for point in range(1, asked + 1):
-        calls = 0
-
-        def at_point(point: int = point) -> bool:
-            nonlocal calls
-            calls += 1
-            assert calls <= point, "asked again after it was told"
-            return calls == point
-
-        with pytest.raises(Cancelled):
-            SketchEngine().generate(request, lambda _: None, at_point)
+def test_cancel_is_answered_at_every_point_of_the_work(song: Song, tmp_path: Path) -> None:
+    cold = sketch_request(song, song.frames_of_bars(9, 4))
+    warm = replace(cold, cache_dir=tmp_path)
+    asked = {}
+    for name, request in (("cold", cold), ("filling", warm), ("warm", warm)):
+        calls: list[int] = []
+        SketchEngine().generate(request, lambda _: None, lambda calls=calls: bool(calls.append(1)))
+        asked[name] = len(calls)
+    analysing = asked["cold"] - asked["warm"]
+    assert analysing > 5
+    assert asked["warm"] > 10
+    for request, points in ((cold, analysing + 1), (warm, asked["warm"])):
+        for point in range(1, points + 1):
+            polls = iter(range(1, point + 1))  # one more would be asking again after it was told
+            with pytest.raises(Cancelled):
+                SketchEngine().generate(request, lambda _: None, lambda polls=polls, point=point: next(polls) == point)
 
 
 def test_progress_rises_to_the_end(song: Song) -> None:

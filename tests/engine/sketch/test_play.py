@@ -15,9 +15,15 @@ from engine.loudness import loudness_lufs
 from engine.measures.novelty import fingerprint, similarity
 from engine.measures.onsets import onset_times
 from engine.sketch import SketchEngine
+from engine.sketch.arranger.arrange import arrange, chance_for
+from engine.sketch.compose import compose
+from engine.sketch.mix import mixed
+from engine.sketch.style import Style
 from engine.splice import exact_region
 from engine.window import context_frames, make_window
 from protocol.errors import Cancelled, EngineCannot
+from protocol.job import Progress
+from protocol.key import Key
 from protocol.music import Region, TempoMap
 from protocol.task import Task, TaskSettings
 from protocol.vocabulary import TrackClass, Verb
@@ -176,6 +182,27 @@ def test_cancel_is_answered_at_the_next_step() -> None:
     with pytest.raises(Cancelled):
         SketchEngine().generate(request, lambda _: None, cancelled)
     assert asked < 60
+
+
+@pytest.mark.parametrize("verb", [Verb.COMPLETE, Verb.COVER])
+def test_progress_rises_to_the_end_and_leaves_room_for_playing(verb: Verb) -> None:
+    told: list[Progress] = []
+    request = request_of(corpus.song(SONG), verb, tracks=BAND if verb is Verb.COMPLETE else ())
+    SketchEngine().generate(request, told.append, lambda: False)
+    fractions = [step.fraction for step in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert max(step.fraction for step in told if step.stage == "listening") == 0.5
+
+
+def test_a_cancel_is_heard_before_the_next_part_is_written_and_while_parts_are_mixed() -> None:
+    asked: list[int] = []
+    sheet = compose(Style(), Key("C", "major"), TempoMap.constant(120.0), 0.0, 16.0, chance_for(1, "song"))
+    with pytest.raises(Cancelled):
+        arrange(sheet, Style(), BAND, 1, lambda: asked.append(1) or len(asked) > 2)
+    assert len(asked) == 3
+    with pytest.raises(Cancelled):
+        mixed([(TrackClass.BASS, np.zeros((2, 100), np.float32))], 48_000, -16.0, lambda: True)
 
 
 # --- covers -----------------------------------------------------------------------------------------------------------

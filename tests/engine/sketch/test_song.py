@@ -17,7 +17,8 @@ from engine.harmony import ChordSpan
 from engine.sketch.estimated_tempo import estimated_tempo_map
 from engine.sketch.grid import Pulse
 from engine.sketch.lead_sheet import LeadSheet, SongSection
-from engine.sketch.song import SongAnalysis, analyse_song
+from engine.sketch.song import SongAnalysis
+from engine.sketch.song_analysis import analyse_song
 from protocol.errors import BadArgument, Cancelled, MissingContext
 from protocol.key import Key
 from protocol.music import TempoMap, TimeSignature
@@ -222,6 +223,33 @@ def test_another_grid_or_key_is_another_analysis(tmp_path: Path) -> None:
     assert heard(song(CLUB), cache_dir=tmp_path, key="A").key == Key("A", "major")
     assert heard(song(CLUB), cache_dir=tmp_path, source_start_s=0.1).chords != first.chords
     assert heard(song(CLUB), cache_dir=tmp_path) == first
+
+
+def test_what_is_heard_does_not_depend_on_the_region_that_was_asked_for_first() -> None:
+    whole = song("ramp-104-124")
+    frames = whole.mix.shape[1]
+    regions = [(0, frames // 4), (frames, frames + frames // 2)]
+    inside, beyond = (heard(whole, tempo_known=False, region=region) for region in regions)
+    assert beyond == inside
+
+
+@pytest.mark.parametrize("name", ["club-128", "ramp-104-124"])
+def test_a_song_that_ends_before_project_time_0_is_heard_all_the_same(name: str) -> None:
+    whole = song(name)
+    found = heard(whole, tempo_known=False, source_start_s=-2.0 * whole.mix.shape[1] / whole.rate)
+    assert found.tempo_map.points[0].time_s == 0.0
+    assert found.end < 0.0
+    sheet = found.lead_sheet(0.0, 16.0)
+    assert sheet.chords[0].start == 0.0
+    assert sheet.chords[-1].end == 16.0
+
+
+def test_new_features_are_a_new_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard(song(CLUB), cache_dir=tmp_path)
+    monkeypatch.setattr("engine.sketch.analysis.FORMAT", 1_000_000)
+    source = song(CLUB).source()
+    heard(song(CLUB), cache_dir=tmp_path, source=source)
+    assert source.reads
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "other"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from engine.sketch.arranger.groove import FILL_EVERY, plan_groove
 from engine.sketch.arranger.meter import cells, pulses
 from engine.sketch.score import on_tick
-from engine.sketch.song import analyse_song
+from engine.sketch.song_analysis import analyse_song
 from engine.sketch.style import Beat, Feel, Style
 from protocol.vocabulary import Verb
 from tests.support import corpus
