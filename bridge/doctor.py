@@ -68,6 +68,7 @@ def run_checks(config: Config, project: Path | None = None) -> list[Check]:
         ("zeroconf", lambda: [asyncio.run(check_zeroconf(config.discovery.interfaces))]),
         ("engine", lambda: [check_engine(config)]),
         ("acestep", lambda: [check_acestep(config)]),
+        ("sketch", lambda: [check_soundfont(config), check_separator(config)]),
         ("audio formats", lambda: [check_formats()]),
         ("GPU", lambda: [check_gpu()]),
         ("MIDI", lambda: [check_midi()]),
@@ -156,6 +157,31 @@ def check_acestep(config: Config) -> Check:
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
+def check_soundfont(config: Config) -> Check:
+    """What the embedded engine plays added parts with."""
+    font = config.sketch.soundfont
+    if font is None:
+        return Check("voices", "ok", "the engine's own; a soundfont can be named in [sketch]")
+    if not font.is_file():
+        return Check("voices", "fail", f"there is no soundfont {font}", "Correct or remove `soundfont` in [sketch].")
+    if importlib.util.find_spec("tinysoundfont") is None:
+        return Check("voices", "fail", "tinysoundfont is not installed", "pip install 'stembridge[soundfont]'.")
+    return Check("voices", "ok", f"soundfont {font}")
+
+
+def check_separator(config: Config) -> Check:
+    """What the embedded engine extracts with."""
+    from engine.sketch import SketchEngine, neural_separation
+
+    options = SketchEngine.separator_options(config.engine_options["sketch"])
+    lack = "" if config.sketch.separator == "masks" else neural_separation.lacks(options)
+    if config.sketch.separator == "masks" or (lack and config.sketch.separator == "auto"):
+        return Check("extract", "ok", f"by masks. {lack}".strip())
+    if lack:
+        return Check("extract", "fail", lack, "Or set `separator` to auto in [sketch].")
+    return Check("extract", "ok", f"by demucs, model {config.sketch.separator_model}")
+
+
 def check_folder(name: str, folder: Path, advice: str) -> Check:
     """Can files be made in `folder` (or, if it does not exist yet, in the nearest folder above), and is there room?"""
     place = folder

@@ -59,7 +59,7 @@ class SketchEngine:
         """What `bridge.config.SketchConfig` says. Raises `BadArgument` for what cannot be."""
         from engine.sketch import neural_separation
 
-        self._options = {**options, "models_dir": options.get("separator_dir")}
+        self._options = self.separator_options(options)
         neural_separation.Options.of(self._options)
         try:
             offer = neural_separation.offer(self._options)
@@ -70,6 +70,11 @@ class SketchEngine:
         )
         extracted = MASKED | offer.tracks if offer else MASKED
         self._capabilities = replace(CAPABILITIES, tracks_of={Verb.EXTRACT: extracted}, libraries=libraries)
+
+    @staticmethod
+    def separator_options(options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with the names by which `engine.sketch.neural_separation` knows them."""
+        return {**options, "models_dir": options.get("separator_dir")}
 
     def capabilities(self) -> Capabilities:
         return self._capabilities

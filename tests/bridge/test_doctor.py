@@ -131,6 +131,24 @@ def test_what_acestep_lacks_is_a_failure_only_where_it_was_asked_for(tmp_path: P
     assert "sketch" in check.advice
 
 
+def test_a_soundfont_that_is_not_there_is_a_failure_and_none_is_fine(tmp_path: Path):
+    assert doctor.check_soundfont(config(tmp_path)).status == "ok"
+    gone = doctor.check_soundfont(config(tmp_path, **{"sketch.soundfont": tmp_path / "gone.sf2"}))
+    assert (gone.status, "gone.sf2" in gone.detail) == ("fail", True)
+    assert gone.advice
+
+
+@pytest.mark.parametrize(("separator", "status"), [("auto", "ok"), ("masks", "ok"), ("demucs", "fail")])
+def test_a_separator_without_weights_is_a_failure_only_where_it_was_asked_for(
+    tmp_path: Path, separator: str, status: str
+):
+    check = doctor.check_separator(
+        config(tmp_path, **{"sketch.separator": separator, "sketch.separator_dir": tmp_path})
+    )
+    assert check.status == status
+    assert ("by masks" in check.detail) == (status == "ok")
+
+
 def test_an_acestep_that_can_run_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("engine.availability.why_not", lambda name, options: None)
     check = doctor.check_acestep(config(tmp_path, **{"acestep.checkpoint": "xl-sft"}))
