@@ -7,6 +7,7 @@ has no place for ramps: inside one, tempo events follow it in steps so short tha
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -14,12 +15,12 @@ from mido import Message, MetaMessage, MidiFile, MidiTrack, bpm2tempo
 
 from engine.sketch.score import PPQ, Part
 from protocol.key import Key
-from protocol.music import TempoMap
+from protocol.music import TempoMap, TempoPoint
 
 STRAY_S = 0.0005
 """How far a note of the file may lie from the same note of the tempo map, rounding to ticks apart."""
 
-_RAMP_STEP = 0.125
+_LONGEST_STEP, _SHORTEST_STEP = 1 / 8, 1 / 120
 """Beats between the tempo events of a ramp."""
 _DRUMS = 9
 _CHANNELS = [channel for channel in range(16) if channel != _DRUMS]
@@ -99,8 +100,9 @@ def _tempos(tempo_map: TempoMap, start: float, end: float) -> Iterator[tuple[int
     for point, following in pairwise(points):
         if point.linear and following.bpm != point.bpm:
             first, last = (tempo_map.beat_at(p.time_s) - start for p in (point, following))
-            steps = range(int(max(first, 0.0) / _RAMP_STEP), int(min(last, end - start) / _RAMP_STEP) + 2)
-            edges |= {round(step * _RAMP_STEP * PPQ) for step in steps if first < step * _RAMP_STEP < last}
+            step = _ramp_step(point, following)
+            numbers = range(int(max(first, 0.0) / step), int(min(last, end - start) / step) + 2)
+            edges |= {round(number * step * PPQ) for number in numbers if first < number * step < last}
     length = max(1, round((end - start) * PPQ))
     ticks = sorted({0, length, *(edge for edge in edges if 0 < edge < length)})
     begin_s = tempo_map.time_at(start)
@@ -108,7 +110,19 @@ def _tempos(tempo_map: TempoMap, start: float, end: float) -> Iterator[tuple[int
     for first, last in pairwise(ticks):
         wanted_us = (tempo_map.time_at(start + last / PPQ) - begin_s) * 1e6
         tempo = round((wanted_us - elapsed_us) * PPQ / (last - first))
-        if len(ticks) == 2:  # one tempo for all: exactly that one, however short the region
-            tempo = bpm2tempo(tempo_map.bpm_at(begin_s))
+        inside = [tempo_map.time_at(start + (first + share * (last - first)) / PPQ) for share in (0.25, 0.75)]
+        own = [bpm2tempo(tempo_map.bpm_at(time_s)) for time_s in inside]
+        if own[0] == own[1] and (len(ticks) == 2 or abs(own[0] - tempo) <= 1):  # as the DAW shows it
+            tempo = own[0]
         yield first, min(max(tempo, 1), 2**24 - 1)
         elapsed_us += tempo * (last - first) / PPQ
+
+
+def _ramp_step(point: TempoPoint, following: TempoPoint) -> float:
+    """Beats over which a ramp bends away from one steady tempo by `STRAY_S` at most, where it is slowest.
+
+    A step of h beats strays by h^2 / 8 times the second derivative of time by beat, 3600 slope / bpm^3.
+    """
+    slope = abs(following.bpm - point.bpm) / (following.time_s - point.time_s)
+    bend = 3600.0 * slope / min(point.bpm, following.bpm) ** 3
+    return min(_LONGEST_STEP, max(_SHORTEST_STEP, math.sqrt(8.0 * STRAY_S / bend)))

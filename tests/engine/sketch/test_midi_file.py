@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mido import MidiFile
 
@@ -59,6 +59,12 @@ def tempo_maps(draw: st.DrawFn) -> TempoMap:
     return TempoMap(tuple(points))
 
 
+@example(
+    tempo_map=TempoMap((TempoPoint(0.0, 110.0, linear=True), TempoPoint(1.25, 40.0))), start=0.0, offsets=[1.53125]
+)
+@example(  # the tempo changes a quarter of a tick after the region begins
+    tempo_map=TempoMap((TempoPoint(0.0, 60.0), TempoPoint(1.0950521295614468, 40.0))), start=1051 / 960, offsets=[1.0]
+)
 @given(
     tempo_map=tempo_maps(),
     start=st.floats(0.0, 16.0).map(on_tick),
