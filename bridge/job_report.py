@@ -20,12 +20,11 @@ from bridge.broadcast_wave import load_manifest
 from bridge.measure_rows import parts_of_score
 from bridge.page import MARK, previews_of, write_page
 from bridge.redo import plan_redo
-from bridge.store import read_newest
+from bridge.store import read_job
 from protocol.errors import BadArgument, ProjectError, SourceError, SourceUnreadable, UnknownJob
 from protocol.job import JobRequest
 
 _MANIFEST, _PAGE = "manifest.json", "report.html"
-_ALL_JOBS = 1_000_000
 _PREVIEW = re.compile(r"job\d+_.+\.flac")
 _MARK_WITHIN = 1024
 """Bytes at a page's beginning in which its mark stands."""
@@ -62,8 +61,7 @@ def find_manifest(what: str, journal: Path) -> Path:
 
 
 def _in_journal(job_id: str, journal: Path) -> Path:
-    jobs = read_newest(journal, _ALL_JOBS) if journal.exists() else []
-    job = next((job for job in jobs if job.id == job_id), None)
+    job = read_job(journal, job_id) if journal.exists() else None
     if job is None:
         raise UnknownJob(
             f"There is no file and no job {job_id[:80]}. `stembridge jobs` lists the jobs; a job's folder lies in its "

@@ -203,10 +203,19 @@ def read_newest(path: Path, count: int) -> list[Job]:
 
     Raises `JournalError` if it cannot be read.
     """
+    return _looked_up(path, "SELECT record FROM jobs ORDER BY number DESC LIMIT ?", max(0, count))
+
+
+def read_job(path: Path, job_id: str) -> Job | None:
+    """The job of that id in the journal at `path`, as `read_newest` reads it; None if there is none."""
+    return next(iter(_looked_up(path, "SELECT record FROM jobs WHERE id = ?", job_id)), None)
+
+
+def _looked_up(path: Path, query: str, value: object) -> list[Job]:
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
         with contextlib.closing(db):
-            rows = db.execute("SELECT record FROM jobs ORDER BY number DESC LIMIT ?", (max(0, count),)).fetchall()
+            rows = db.execute(query, (value,)).fetchall()
     except sqlite3.Error as error:
         raise JournalError(f"The job journal {path} cannot be read: {error}.") from error
     return _records(rows, path)

@@ -14,8 +14,7 @@ from engine.hearing import groove
 from engine.hearing.chroma import BeatChroma
 from engine.sketch.analysis import ANALYSIS_RATE, TIMBRE_HOP, Doubles, Features, Pooled, flux
 from engine.sketch.grid import ATTACK_LEAD_S
-from engine.sketch.lead_sheet import Accents, Bar, LeadSheet
-from protocol.key import Key
+from engine.sketch.lead_sheet import Accents, Bar, bars_of
 from protocol.music import TempoMap, TimeSignature
 
 NOT_BLIND = (-(1 << 60), -(1 << 60))
@@ -102,7 +101,7 @@ def _directions(rows: Doubles, edges: NDArray[np.intp]) -> Doubles:
 
 def bars_between(tempo_map: TempoMap, start: float, end: float) -> tuple[Bar, ...]:
     """The bars that have a part between two beats, free of the rounding of beats to times and back."""
-    bars = LeadSheet(tempo_map, Key("C", "major"), start, end, (), ()).bars
+    bars = bars_of(tempo_map, start, end)
     return tuple(replace(bar, start=round(bar.start, 9), end=round(bar.end, 9)) for bar in bars)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from numpy.random import Generator
 
 from engine.harmony import Chord, ChordSpan, Quality
-from engine.sketch.lead_sheet import Bar, LeadSheet, SongSection
+from engine.sketch.lead_sheet import Bar, LeadSheet, SongSection, bars_of
 from engine.sketch.style import Beat, Feel, Style
 from protocol.key import Key
 from protocol.music import TempoMap, TimeSignature
@@ -109,8 +109,7 @@ def key_for(style: Style, told: Key | None, chance: Generator) -> Key:
 
 def compose(style: Style, key: Key, tempo_map: TempoMap, start: float, end: float, chance: Generator) -> LeadSheet:
     """The lead sheet of a new song from beat `start` to beat `end`."""
-    empty = LeadSheet(tempo_map, key, start, end, (), (SongSection(start, end, "A"),))
-    bars = empty.bars
+    bars = bars_of(tempo_map, start, end)
     plan = _form(len(bars))
     progressions = _progressions(style, key, chance)
     spans: list[ChordSpan] = []

@@ -8,8 +8,7 @@ meter changes are the tempo map's business alone.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +41,17 @@ class Bar:
         return tuple(self.start + unit * k for k in range(max(1, round(self.beats / unit))))
 
 
+def bars_of(tempo_map: TempoMap, start: float, end: float) -> tuple[Bar, ...]:
+    """Every bar that has a part between two beats, the first and last possibly reaching beyond them."""
+    bars: list[Bar] = []
+    number, _ = tempo_map.bar_at(tempo_map.time_at(start + 1e-6))
+    while (begin := tempo_map.beat_at(tempo_map.bar_start(number))) < end - 1e-6:
+        stop = tempo_map.beat_at(tempo_map.bar_start(number + 1))
+        bars.append(Bar(number, begin, stop, tempo_map.signature_at(tempo_map.time_at(begin + 1e-6))))
+        number += 1
+    return tuple(bars)
+
+
 @dataclass(frozen=True)
 class SongSection:
     """A part of the form. Equal labels (``A``, ``B``, ...) mean the same music again."""
@@ -65,9 +75,8 @@ class LeadSheet:
     """The music from beat `start` to beat `end`. `chords` and `sections` cover that span without gaps or overlaps; the
     first section may have begun before it.
 
-    `energy` is one value 0 (its quietest) to 1 (its loudest) per bar of `bars`. `accents` and `balance_db` are None for
-    music that does not exist yet; `balance_db` gives the song's level by band (``sub``, ``bass``, ``low_mid``, ``mid``,
-    ``presence``, ``air``), relative to the whole.
+    `energy` is one value 0 (its quietest) to 1 (its loudest) per bar of `bars`. `accents` is None for music that does
+    not exist yet.
     """
 
     tempo_map: TempoMap
@@ -78,21 +87,13 @@ class LeadSheet:
     sections: tuple[SongSection, ...]
     energy: tuple[float, ...] = ()
     accents: Accents | None = None
-    balance_db: Mapping[str, float] | None = field(default=None, compare=False)
     swing: float = 0.5
     """Where the second eighth of a beat falls: 0.5 straight, 0.667 a triplet shuffle."""
 
     @cached_property
     def bars(self) -> tuple[Bar, ...]:
         """Every bar that has a part in the span, the first and last possibly reaching beyond it."""
-        bars: list[Bar] = []
-        tempo_map = self.tempo_map
-        number, _ = tempo_map.bar_at(tempo_map.time_at(self.start + 1e-6))
-        while (begin := tempo_map.beat_at(tempo_map.bar_start(number))) < self.end - 1e-6:
-            end = tempo_map.beat_at(tempo_map.bar_start(number + 1))
-            bars.append(Bar(number, begin, end, tempo_map.signature_at(tempo_map.time_at(begin + 1e-6))))
-            number += 1
-        return tuple(bars)
+        return bars_of(self.tempo_map, self.start, self.end)
 
     def chord_at(self, beat: float) -> Chord | None:
         """The chord that sounds at `beat`; outside the span the nearest one."""

@@ -14,16 +14,15 @@ interrupted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.random import PCG64, Generator
 
 from engine.api import IsCancelled
 from engine.sketch.analysis import Doubles, check
+from engine.sketch.chance import chance_for
 from engine.sketch.expectation import expected
 from engine.sketch.grid import Ints
 from engine.sketch.material import Bools, Material
@@ -298,8 +297,7 @@ def _join_costs(material: Material, sources: Ints) -> tuple[float | None, ...]:
 # --- the seed ---------------------------------------------------------------------------------------------------------
 def _wandering(material: Material, candidates: list[Ints], freedom: float, seed: int, sha256: str) -> list[Doubles]:
     """Seeded extra costs, equal for all slots of one excerpt within one bar of the region."""
-    digest = hashlib.sha256(f"{seed}:{sha256}".encode()).digest()
-    rng = Generator(PCG64(int.from_bytes(digest[:16], "big")))
+    rng = chance_for(seed, sha256)
     bar = material.grid.bar
     bars = int(bar[material.last] - bar[material.first]) + 1
     low = int(bar.min() - bar[material.last])

@@ -14,10 +14,12 @@ import numpy as np
 from engine.api import EngineTake, GenerationRequest, IsCancelled, ReportProgress
 from engine.loudness import loudness_lufs
 from engine.measures.key import estimate_key, pitches, tuning
+from engine.measures.reference import told_key
 from engine.sketch.analysis import check
-from engine.sketch.arranger.arrange import arrange, chance_for
+from engine.sketch.arranger.arrange import arrange
 from engine.sketch.assemble import LEAD_S
 from engine.sketch.band import band_for
+from engine.sketch.chance import chance_for
 from engine.sketch.compose import compose, key_for, tempo_for
 from engine.sketch.lead_sheet import LeadSheet
 from engine.sketch.midi_file import midi_file
@@ -27,7 +29,6 @@ from engine.sketch.song import SongAnalysis
 from engine.sketch.song_analysis import analyse_song
 from engine.sketch.sound import Sound
 from engine.sketch.style import Style, parse_style
-from protocol.errors import BadArgument
 from protocol.job import Progress
 from protocol.key import Key
 from protocol.music import TempoMap
@@ -87,18 +88,16 @@ def sketches(
     request: GenerationRequest, sound: Sound, progress: ReportProgress, cancelled: IsCancelled
 ) -> list[EngineTake]:
     """A song from prompt, tempo, key and length alone, one for each seed. Raises `Cancelled`."""
-    style, settings = style_of(request), request.task.settings
-    tempo_map = request.tempo_map
-    if not request.tempo_known:
-        tempo_map = tempo_for(style, settings.bpm, settings.time_signature)
-    told = _key_told(request)
+    style = style_of(request)
+    tempo_map, told = _tempo(request, style), _key_told(request)
+    is_told = request.tempo_known or request.task.settings.bpm is not None
     takes = []
     for seed in request.seeds:
         chance = chance_for(seed, "song")
         key = key_for(style, told, chance)
         start, end = _beats(request, tempo_map)
         sheet = compose(style, key, tempo_map, start, end, chance)
-        notes = {"key_told": told is not None, "bpm_told": request.tempo_known or settings.bpm is not None}
+        notes = {"key_told": told is not None, "bpm_told": is_told}
         takes.append(_ensemble(request, seed, sheet, style, sound, SKETCH_LUFS, notes, progress, cancelled))
     return takes
 
@@ -110,10 +109,8 @@ def fills(
 
     In the told key, else in the one of what lies around the region. Nothing of what the region holds is heard.
     """
-    style, settings = style_of(request), request.task.settings
-    tempo_map = request.tempo_map
-    if not request.tempo_known:
-        tempo_map = tempo_for(style, settings.bpm, settings.time_signature)
+    style = style_of(request)
+    tempo_map = _tempo(request, style)
     lead = round(LEAD_S * request.rate)
     span = (request.region[0] - lead, request.region[1] + lead)
     begin, stop = (tempo_map.beat_at(request.time_of(frame)) for frame in span)
@@ -200,14 +197,15 @@ def _key_around(request: GenerationRequest) -> Key | None:
 
 
 def _key_told(request: GenerationRequest) -> Key | None:
-    """The session's key, else the task's; what cannot be read is no key."""
-    for text in (request.key, request.task.settings.key_scale):
-        try:
-            if text:
-                return Key.parse(text)
-        except BadArgument:
-            continue
-    return None
+    """The session's key, else the task's."""
+    hint = request.task.settings.key_scale
+    return told_key(request) or (Key.parse(hint) if hint else None)
+
+
+def _tempo(request: GenerationRequest, style: Style) -> TempoMap:
+    """The session's tempo map, else one of the task's hints and the words."""
+    settings = request.task.settings
+    return request.tempo_map if request.tempo_known else tempo_for(style, settings.bpm, settings.time_signature)
 
 
 # --- what the recipe tells --------------------------------------------------------------------------------------------

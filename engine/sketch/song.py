@@ -78,7 +78,6 @@ class SongAnalysis:
             sections=self._whole(_sealed(sections, start_beat, end_beat)),
             energy=tuple(self._energy_at(self._home((bar.start + bar.end) / 2)) for bar in plain.bars),
             accents=self._accents_of(plain.bars),
-            balance_db=self.balance_db,
             swing=self.swing,
         )
 

@@ -7,7 +7,6 @@ noise at random times.
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
 import time
@@ -18,7 +17,6 @@ from typing import Any
 
 import mir_eval
 import numpy as np
-from mido import MidiFile
 
 from engine import report
 from engine.api import EngineTake, GenerationRequest
@@ -30,12 +28,11 @@ from engine.sketch import SketchEngine
 from engine.sketch.song import SongAnalysis
 from engine.sketch.song_analysis import analyse_song
 from engine.splice import exact_region, splice
-from engine.window import context_frames, make_window
-from protocol.music import Region
 from protocol.vocabulary import TrackClass, Verb
 from tests.bench.table import Table
 from tests.support import corpus
-from tests.support.corpus import Audio, CorpusSong
+from tests.support.corpus import Audio, CorpusSong, windowed
+from tests.support.midi import midi_notes
 
 BAND = (TrackClass.DRUMS, TrackClass.BASS, TrackClass.KEYBOARD, TrackClass.STRINGS)
 BARS = 8
@@ -187,13 +184,13 @@ def parts(songs: Sequence[CorpusSong]) -> Table:
         ("song", "offset", "notes in harmony", "chords"),
     )
     for song in songs:
-        request = _whole(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND))
+        request = windowed(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND))
         takes = SketchEngine().generate(request, lambda _: None, lambda: False)
         table.rows.append(_row(song.name, [_stem(song, request, take) for take in takes]))
     for name, make in BASELINES.items():
         heard = []
         for song in songs:
-            request = _whole(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND))
+            request = windowed(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND))
             take = EngineTake(make(song, request), request.region[0], 1, TrackClass.KEYBOARD)
             heard.append(_stem(song, request, take))
         table.rows.append(_row(name, heard))
@@ -235,24 +232,11 @@ def _in_harmony(song: CorpusSong, request: GenerationRequest, take: EngineTake) 
     """How many of the notes lie in the chord or the scale, and how many there are."""
     assert take.midi is not None
     start = song.tempo_map.beat_at(request.time_of(request.region[0]))
-    good = total = 0
-    file = MidiFile(file=io.BytesIO(take.midi))
-    for track in file.tracks:
-        now = 0
-        for message in track:
-            now += message.time
-            if message.type == "note_on":
-                chord = song.chord_at(song.tempo_map.time_at(start + now / file.ticks_per_beat) + 0.02)
-                total += 1
-                good += message.note % 12 in {*song.key.scale, *(chord.pitch_classes if chord else ())}
-    return good, total
-
-
-def _whole(request: GenerationRequest) -> GenerationRequest:
-    """The request with its window, as the worker makes it."""
-    assert request.source is not None
-    context = context_frames(request.tempo_map, Region.from_frames(*request.region, request.rate), request.rate, None)
-    return replace(request, window=make_window(request.source, request.region, *context))
+    good, notes = 0, midi_notes(take.midi)
+    for beat, pitch in notes:
+        chord = song.chord_at(song.tempo_map.time_at(start + beat) + 0.02)
+        good += pitch % 12 in {*song.key.scale, *(chord.pitch_classes if chord else ())}
+    return good, len(notes)
 
 
 # --- what it repaints -------------------------------------------------------------------------------------------------
@@ -282,7 +266,7 @@ def repaints(songs: Sequence[CorpusSong], seeds: Sequence[int]) -> Table:
 
 def _places(song: CorpusSong) -> list[GenerationRequest]:
     firsts = np.linspace(5, song.bars - 7, 5).astype(int)
-    return [_whole(song.request(Verb.REPAINT, int(first), 4)) for first in firsts]
+    return [windowed(song.request(Verb.REPAINT, int(first), 4)) for first in firsts]
 
 
 def _spliced(request: GenerationRequest, take: EngineTake) -> dict[str, Any]:
@@ -321,7 +305,7 @@ def speed(songs: Sequence[CorpusSong]) -> Table:
     )
     with tempfile.TemporaryDirectory() as cache:
         for song in songs:
-            request = _whole(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND, cache_dir=Path(cache)))
+            request = windowed(song.request(Verb.COMPLETE, 9, BARS, tracks=BAND, cache_dir=Path(cache)))
             began = time.perf_counter()
             analyse_song(request, lambda _: None, lambda: False)
             analysis_s = time.perf_counter() - began

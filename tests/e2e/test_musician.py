@@ -15,20 +15,9 @@ from mido import MidiFile
 from tests.e2e.conftest import Project
 from tests.e2e.test_main_job import run, take_path
 from tests.support.daemon import Daemon
+from tests.support.midi import midi_notes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-
-def notes(file: Path) -> list[tuple[float, int]]:
-    """Beats after the file's start, and pitches."""
-    midi, found = MidiFile(file), []
-    for track in midi.tracks:
-        now = 0
-        for message in track:
-            now += message.time
-            if message.type == "note_on":
-                found.append((now / midi.ticks_per_beat, message.note))
-    return sorted(found)
 
 
 def redo(stem: Path, data_dir: Path) -> str:
@@ -62,13 +51,13 @@ def test_complete_brings_a_stem_and_its_notes_for_every_track_and_variation(
         assert samples(project, take).shape == (after - first, 2)
         file = take_path(project, take).with_suffix(".mid")
         assert take["midi"] == file.name
-        assert notes(file)
-        assert max(beat for beat, _ in notes(file)) < 16.0
+        assert midi_notes(file)
+        assert max(beat for beat, _ in midi_notes(file)) < 16.0
         tempos = [m.tempo for m in MidiFile(file).tracks[0] if m.type == "set_tempo"]
         assert tempos == [round(60e6 / project.bpm)]
     guitars = [take for take in takes if take["track"] == "guitar"]
     assert guitars[0]["recipe"]["engine_notes"]["instrument"] == "acoustic guitar"
-    assert notes(take_path(project, guitars[0]).with_suffix(".mid")) != notes(
+    assert midi_notes(take_path(project, guitars[0]).with_suffix(".mid")) != midi_notes(
         take_path(project, guitars[1]).with_suffix(".mid")
     )
     assert "identical" in redo(take_path(project, guitars[1]), tmp_path / "other data")

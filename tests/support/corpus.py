@@ -26,8 +26,9 @@ from bridge.demo import voices
 from engine.api import GenerationRequest
 from engine.harmony import Chord, ChordSpan
 from engine.sketch.lead_sheet import SongSection
+from engine.window import context_frames, make_window
 from protocol.key import Key
-from protocol.music import TempoMap
+from protocol.music import Region, TempoMap
 from protocol.task import Task
 from protocol.vocabulary import TrackClass, Verb
 from tests.support.corpus_plans import PLANS, Plan
@@ -111,6 +112,14 @@ class CorpusSong:
             source=self.source(),
         )
         return replace(plain, **changes)
+
+
+def windowed(request: GenerationRequest) -> GenerationRequest:
+    """The request with its window, as the worker makes it."""
+    assert request.source is not None
+    region = Region.from_frames(*request.region, request.rate)
+    context = context_frames(request.tempo_map, region, request.rate, request.task.context_bars)
+    return replace(request, window=make_window(request.source, request.region, *context))
 
 
 def songs(rate: int = 22_050) -> tuple[CorpusSong, ...]:

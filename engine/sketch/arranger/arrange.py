@@ -6,10 +6,9 @@ a stem can be made again without its companions.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from numpy.random import PCG64, Generator
+from numpy.random import Generator
 
 from engine.api import IsCancelled
 from engine.sketch.analysis import check
@@ -22,6 +21,7 @@ from engine.sketch.arranger.keyboard import write_keyboard
 from engine.sketch.arranger.melody import write_brass, write_woodwinds
 from engine.sketch.arranger.percussion import write_percussion
 from engine.sketch.arranger.sustained import write_strings, write_synth
+from engine.sketch.chance import chance_for
 from engine.sketch.lead_sheet import LeadSheet
 from engine.sketch.score import Part
 from engine.sketch.style import Style
@@ -41,12 +41,6 @@ WRITERS: Mapping[TrackClass, Writer] = {
     TrackClass.WOODWINDS: write_woodwinds,
     TrackClass.FX: write_effects,
 }
-
-
-def chance_for(seed: int, what: str) -> Generator:
-    """A stream of chance of its own for each thing that is drawn, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}:{what}".encode()).digest()
-    return Generator(PCG64(int.from_bytes(digest[:16], "big")))
 
 
 def arrange(

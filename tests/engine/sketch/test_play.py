@@ -15,31 +15,28 @@ from engine.loudness import loudness_lufs
 from engine.measures.novelty import fingerprint, similarity
 from engine.measures.onsets import onset_times
 from engine.sketch import SketchEngine
-from engine.sketch.arranger.arrange import arrange, chance_for
+from engine.sketch.arranger.arrange import arrange
+from engine.sketch.chance import chance_for
 from engine.sketch.compose import compose
 from engine.sketch.mix import mixed
 from engine.sketch.style import Style
 from engine.splice import exact_region
-from engine.window import context_frames, make_window
 from protocol.errors import Cancelled, EngineCannot
 from protocol.job import Progress
 from protocol.key import Key
-from protocol.music import Region, TempoMap
+from protocol.music import TempoMap
 from protocol.task import Task, TaskSettings
 from protocol.vocabulary import TrackClass, Verb
 from tests.support import corpus
-from tests.support.corpus import CorpusSong
+from tests.support.corpus import CorpusSong, windowed
+from tests.support.midi import midi_notes
 
 BAND = (TrackClass.DRUMS, TrackClass.BASS, TrackClass.KEYBOARD, TrackClass.STRINGS)
 SONG = corpus.NAMES[0]
 
 
 def request_of(song: CorpusSong, verb: Verb, first_bar: int = 5, bars: int = 4, **changes: object) -> GenerationRequest:
-    request = song.request(verb, first_bar, bars, **changes)
-    assert request.source is not None
-    region = Region.from_frames(*request.region, song.rate)
-    context = context_frames(request.tempo_map, region, song.rate, None)
-    return replace(request, window=make_window(request.source, request.region, *context))
+    return windowed(song.request(verb, first_bar, bars, **changes))
 
 
 def made(request: GenerationRequest) -> list[EngineTake]:
@@ -55,15 +52,7 @@ def completed() -> tuple[GenerationRequest, list[EngineTake]]:
 def notes_of(take: EngineTake) -> list[tuple[float, int]]:
     """Every note of a take's MIDI file: beats after the region's start, pitch."""
     assert take.midi is not None
-    file = MidiFile(file=io.BytesIO(take.midi))
-    found = []
-    for track in file.tracks:
-        now = 0
-        for message in track:
-            now += message.time
-            if message.type == "note_on":
-                found.append((now / file.ticks_per_beat, message.note))
-    return sorted(found)
+    return midi_notes(take.midi)
 
 
 # --- stems ------------------------------------------------------------------------------------------------------------
