@@ -1,4 +1,4 @@
-"""`stembridge`: serve, demo, send, jobs, redo, judge, models, doctor. A command reads its arguments, calls the part.
+"""`stembridge`: serve, demo, send, jobs, redo, judge, models, reaper, doctor. A command reads arguments, calls a part.
 
 Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
 130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.argument_types import count, not_negative, port, port_or_off, target_port
 from protocol.errors import StembridgeError
 
 OK, FAILED, CANNOT_START, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
@@ -26,6 +28,7 @@ EXAMPLES = """examples:
   stembridge redo ~/Song/stembridge/ID/repaint_bars-17-20_take-1.wav
   stembridge judge take.wav --against mix.wav    how good it is, beside what the song does itself
   stembridge models pull xl-base                 fetch the weights of a model
+  stembridge reaper install                      the actions for REAPER
   stembridge demo                                see and hear it all without a DAW
   stembridge doctor                              what is wrong here, and what to do about it
 """
@@ -33,6 +36,7 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors meant for the user become one sentence on stderr."""
+    _have_streams()
     parser = _parser()
     arguments = parser.parse_args(argv)
     command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
@@ -49,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         return OK
+
+
+def _have_streams() -> None:
+    """Without a console (pythonw, started by a REAPER script) Python has no streams; what is printed goes nowhere."""
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_redo(commands)
     _add_judge(commands)
     _add_models(commands)
+    _add_reaper(commands)
     _add_doctor(commands)
     return parser
 
@@ -97,35 +109,6 @@ def _config(arguments: argparse.Namespace, **flags: Any) -> Any:
 
 
 # --- serve ------------------------------------------------------------------------------------------------------------
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("a port is 0 (any free one) to 65535")
-    return port
-
-
-def _target_port(text: str) -> int:
-    if not (port := _port(text)):
-        raise argparse.ArgumentTypeError("a port to send to is 1 to 65535")
-    return port
-
-
-def _not_negative(text: str) -> float:
-    if not (number := float(text)) >= 0:
-        raise argparse.ArgumentTypeError("it cannot be negative")
-    return number
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("a count is 1 or more")
-    return number
-
-
-def _port_or_off(text: str) -> int | str:
-    return "off" if text == "off" else _port(text)
-
-
 def _add_serve(commands: Any) -> None:
     parser = _command(
         commands,
@@ -138,9 +121,12 @@ def _add_serve(commands: Any) -> None:
     )
     _add_where(parser)
     parser.add_argument("--host", metavar="ADDR", help="address to listen on (default 127.0.0.1: this machine only)")
-    parser.add_argument("--osc-port", type=_port, metavar="N", help="UDP port for OSC (default 9240; 0: any free one)")
-    parser.add_argument("--http-port", type=_port_or_off, metavar="N|off", help="HTTP port (a later version opens it)")
+    parser.add_argument("--osc-port", type=port, metavar="N", help="UDP port for OSC (default 9240; 0: any free one)")
+    parser.add_argument("--http-port", type=port_or_off, metavar="N|off", help="HTTP port (a later version opens it)")
     parser.add_argument("--midi-port", metavar="NAME|off", help="MIDI clock input (a later version opens it)")
+    parser.add_argument(
+        "--reaper-port", type=port_or_off, metavar="N|off", help="port of REAPER's OSC surface (default 9241)"
+    )
     parser.add_argument("--engine", metavar="NAME", help="auto, sketch, acestep, or one named in the configuration")
     parser.add_argument("--zeroconf", metavar="lo|all|off|ADDR,...", help="where to advertise (default lo)")
     parser.add_argument(
@@ -158,20 +144,19 @@ def _serve(arguments: argparse.Namespace) -> int:
             "osc.port": arguments.osc_port,
             "doors.http_port": arguments.http_port,
             "doors.midi_port": arguments.midi_port,
+            "reaper.osc_port": arguments.reaper_port,
             "engine.name": arguments.engine,
             "discovery.interfaces": arguments.zeroconf,
         },
     )
 
     def ready(description: dict[str, object]) -> None:
-        if arguments.ready_json:
-            print(json.dumps(description), flush=True)
-        else:
-            print(
-                f"Stembridge {description['version']} listens for OSC on {config.osc.host}:{description['osc_port']} "
-                f"(engine: {description['engine']}). Ctrl-C ends it.",
-                flush=True,
-            )
+        where = f"{config.osc.host}:{description['osc_port']} (engine: {description['engine']})"
+        words = f"Stembridge {description['version']} listens for OSC on {where}. Ctrl-C ends it."
+        try:
+            print(json.dumps(description) if arguments.ready_json else words, flush=True)
+        except OSError:  # whoever started us, such as a script in REAPER, does not listen
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     return int(daemon.serve(config, ready))
 
@@ -228,12 +213,12 @@ def _add_send(commands: Any) -> None:
     )
     _add_where(parser)
     parser.add_argument(
-        "--port", type=_target_port, metavar="N", help="the daemon's OSC port (default: the running daemon's)"
+        "--port", type=target_port, metavar="N", help="the daemon's OSC port (default: the running daemon's)"
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDR", help=argparse.SUPPRESS)
     parser.add_argument(
         "--wait",
-        type=_not_negative,
+        type=not_negative,
         metavar="SECONDS",
         help="for a verb: follow the job to its end, at most so long",
     )
@@ -274,7 +259,7 @@ def _add_jobs(commands: Any) -> None:
         "  stembridge jobs\n  stembridge jobs 5 --json\n",
     )
     _add_where(parser)
-    parser.add_argument("count", nargs="?", type=_count, default=20, help="how many (default 20)")
+    parser.add_argument("count", nargs="?", type=count, default=20, help="how many (default 20)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, everything that is known")
 
 
@@ -377,6 +362,24 @@ def _models(arguments: argparse.Namespace) -> int:
     if arguments.action == "path":
         return models_command.path(arguments.name, models_dir)
     return models_command.verify(arguments.name, models_dir)
+
+
+# --- reaper -----------------------------------------------------------------------------------------------------------
+def _add_reaper(commands: Any) -> None:
+    from bridge.reaper.arguments import EXAMPLES as REAPER_EXAMPLES
+    from bridge.reaper.arguments import add_arguments
+
+    parser = _command(
+        commands, "reaper", _reaper, "install the actions for REAPER, and say what they lack", REAPER_EXAMPLES
+    )
+    add_arguments(parser, _add_where, target_port)
+
+
+def _reaper(arguments: argparse.Namespace) -> int:
+    from bridge.reaper.arguments import flags
+    from bridge.reaper.command import main as reaper
+
+    return reaper(arguments, _config(arguments, **flags(arguments)))
 
 
 if __name__ == "__main__":

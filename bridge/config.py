@@ -148,6 +148,25 @@ class DiscoveryConfig(_Section):
         return ",".join(addresses)
 
 
+DEFAULT_REAPER_PORT = 9241
+"""Beside `DEFAULT_OSC_PORT`; REAPER's own examples use 8000 and 9000."""
+
+
+class ReaperConfig(_Section):
+    """REAPER: the folders in which its scripts leave requests, and its OSC surface."""
+
+    mailboxes: tuple[Path, ...] = ()  # besides those that `stembridge reaper install` noted; never guessed from a home
+    osc_port: Port | Literal["off"] = DEFAULT_REAPER_PORT  # the one number that the user enters in REAPER
+
+    @field_validator("mailboxes")
+    @classmethod
+    def _expand(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        folders = tuple(path.expanduser() for path in value)
+        if not all(folder.is_absolute() for folder in folders):
+            raise ValueError("full paths, because the daemon is started from anywhere")
+        return folders
+
+
 class DoorsConfig(_Section):
     """Doors that later versions open; named here so that files and flags keep their meaning."""
 
@@ -165,6 +184,7 @@ class Config(_Section):
     judge: JudgeConfig = JudgeConfig()
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
+    reaper: ReaperConfig = ReaperConfig()
     doors: DoorsConfig = DoorsConfig()
     source: Path | None = Field(default=None, exclude=True)
 

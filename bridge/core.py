@@ -18,12 +18,13 @@ from bridge.desk import Receipt
 from bridge.intake import Probe, make_request
 from bridge.queue import JobQueue
 from engine.api import Capabilities
+from engine.audio import AudioInfo
 from protocol.errors import UnknownJob
 from protocol.events import Event, SessionChanged
 from protocol.job import NORMAL_PRIORITY, Job, JobRequest, ProjectRef, SourceRef, checked_job_id, new_job_id
 from protocol.session import Session
 from protocol.task import parse_setting
-from protocol.vocabulary import Verb
+from protocol.vocabulary import JobState, Verb
 
 log = logging.getLogger("stembridge.core")
 
@@ -78,10 +79,23 @@ class Core:
 
     def open_project(self, name: str, sample_rate: int | None, source: str) -> None:
         ref = projects.open_project(name, sample_rate, self._roots)
-        self._opened.pop(ref.folder, None)
-        self._opened[ref.folder] = ref  # the last opened one comes last: relative names mean it
+        self._remember(ref)
         self.tell(self._session.told("project", ref, source, self._clock()))
         self._on_project()
+
+    def _remember(self, ref: ProjectRef) -> None:
+        self._opened.pop(ref.folder, None)
+        self._opened[ref.folder] = ref  # the last opened one comes last: relative names mean it
+
+    async def admit_project(self, name: str, sample_rate: int | None, media: str | None) -> ProjectRef:
+        ref = await asyncio.to_thread(projects.open_project, name, sample_rate, self._roots, media)
+        self._remember(ref)
+        self._on_project()
+        return ref
+
+    async def admit_source(self, name: str, project: ProjectRef) -> AudioInfo:
+        opened = (*(ref for ref in self._opened.values() if ref.folder != project.folder), project)
+        return await asyncio.to_thread(lambda: self._probe(projects.resolve_source(name, opened, self._media_roots)))
 
     def set_source(self, name: str, start_s: float, source: str) -> None:
         path = projects.resolve_source(name, tuple(self._opened.values()), self._media_roots)
@@ -144,6 +158,14 @@ class Core:
 
     async def jobs(self, count: int) -> Sequence[Job]:
         return await self._queue.newest(count)
+
+    async def find(self, job_id: str) -> Receipt | None:
+        try:
+            job = await self._queue.get(job_id)
+        except UnknownJob:
+            return None
+        waiting = [queued.id for queued in self._queue.open_jobs() if queued.state is JobState.QUEUED]
+        return Receipt(job, 1 + waiting.index(job.id) if job.id in waiting else 0, False)
 
     # --- events -------------------------------------------------------------------------------------------------------
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:

@@ -1,7 +1,9 @@
 """The composition root: builds the parts, starts them in order, stops them in reverse. Read it as the contents page.
 
-startup:  lock the data folder -> journal -> engine supervisor -> queue -> core -> OSC door -> zeroconf -> "ready"
-shutdown: zeroconf -> queue (a running job goes back to the journal) -> door -> engine process -> journal -> lock
+startup:  lock the data folder -> journal -> engine supervisor -> core -> OSC door -> queue -> mailboxes -> zeroconf
+          -> "ready"
+shutdown: zeroconf -> mailboxes -> queue (a running job goes back to the journal) -> doors -> engine process -> journal
+          -> lock
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from bridge.config import Config
 from bridge.core import Core
 from bridge.delivery import deliver, delivered
 from bridge.discovery import Advertiser, parse_interfaces
+from bridge.doors.mailbox import REGISTRY, MailboxDoor
 from bridge.doors.osc import OscDoor
+from bridge.doors.reaper_surface import ReaperSurface
 from bridge.queue import JobQueue
 from bridge.reports import ReportWriter
 from bridge.store import Store
@@ -109,8 +113,12 @@ class Daemon:
         except OSError as error:
             raise CannotStart(_port_in_words(self.config.osc.host, self.config.osc.port, error)) from error
         self._stack.push_async_callback(door.close)
+        mailboxes = self._mailboxes(door)
+        self._stack.push_async_callback(mailboxes.close)
         await queue.start()  # after the door, so that clients of an earlier daemon hear what becomes of their jobs
         self._stack.push_async_callback(queue.stop)
+        mailboxes.start()
+        self._stack.push_async_callback(mailboxes.stop_taking)  # first: what comes now waits for the next daemon
         self._say_what_is_not_there()
         self._stack.enter_context(_runtime_file(data_dir, self.describe()))
 
@@ -122,6 +130,18 @@ class Daemon:
         )
         self._stack.push_async_callback(advertiser.stop)
         advertiser.start()
+
+    def _mailboxes(self, door: OscDoor) -> MailboxDoor:
+        """The mailboxes of REAPER's scripts, and REAPER's own OSC surface, spoken to from the OSC door's port."""
+        reaper, registry = self.config.reaper, self.config.data_dir / REGISTRY
+        if reaper.osc_port == "off":
+            return MailboxDoor(self.core, reaper.mailboxes, registry)
+        loop = asyncio.get_running_loop()
+        surface = ReaperSurface(door.send_datagram, reaper.osc_port, time.monotonic, loop.call_later)
+        door.on_native = surface.native_heard
+        surface.start()
+        self._stack.callback(surface.stop)
+        return MailboxDoor(self.core, reaper.mailboxes, registry, surface=surface, surface_port=reaper.osc_port)
 
     def _emit(self, event: Event) -> None:
         self.core.emit(event)

@@ -82,7 +82,7 @@ def deliver(job: Job, rendered: Sequence[RenderedTake]) -> Delivery:
     with _lock_for(folder):
         try:
             with ExitStack() as undo:
-                _make_folder(project, folder, undo)
+                make_folder(project, folder, undo)
                 atomic.remove_leftovers(folder)
                 delivery = _delivered_in(folder, job) or _deliver(folder, job, stems, undo)
                 undo.pop_all()
@@ -100,8 +100,11 @@ def _planned_folder(job: Job) -> Path:
     return Path(job.request.project.media_folder) / STEMS_FOLDER / checked_job_id(job.id)
 
 
-def _make_folder(project: Path, folder: Path, undo: ExitStack) -> None:
-    """Make `folder` below `project`, step by step, never through a link that leads outside, never `project` itself."""
+def make_folder(project: Path, folder: Path, undo: ExitStack) -> None:
+    """Make `folder` below `project`, step by step, never through a link that leads outside, never `project` itself.
+
+    `undo` learns which folders were made. Raises `OutsideProject`, `ProjectError`, and `OSError` if the disk refuses.
+    """
     _require_inside(project, project)
     if not folder.is_relative_to(project):
         raise OutsideProject(f"The media folder {folder.parent.parent} lies outside the project folder {project}.")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.audio import AudioInfo
 from protocol.events import Event
-from protocol.job import Job
+from protocol.job import Job, ProjectRef
 from protocol.session import Session
 from protocol.vocabulary import Verb
 
@@ -54,6 +55,14 @@ class Desk(Protocol):
         """Make a file inside an opened project the session's source audio."""
         ...
 
+    async def admit_project(self, name: str, sample_rate: int | None, media: str | None) -> ProjectRef:
+        """Open a project off the loop, without telling the session; `media` is the folder that the DAW records to."""
+        ...
+
+    async def admit_source(self, name: str, project: ProjectRef) -> AudioInfo:
+        """A readable file inside `project`, another opened one or the media roots; the session is not told."""
+        ...
+
     async def request(
         self, verb: Verb, settings: Mapping[str, object], session: Session, job_id: str | None, reply_to: str
     ) -> Receipt:
@@ -70,6 +79,10 @@ class Desk(Protocol):
 
     async def jobs(self, count: int) -> Sequence[Job]:
         """The newest jobs, newest first."""
+        ...
+
+    async def find(self, job_id: str) -> Receipt | None:
+        """The job with that id and its place in the queue now, if there is one."""
         ...
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:

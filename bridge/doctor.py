@@ -31,6 +31,8 @@ from bridge import __version__
 from bridge.config import Config, default_config_file
 from bridge.demo.daw import Daw, NoAnswer
 from bridge.discovery import Advertiser, DiscoveryUnavailable, discover, parse_interfaces
+from bridge.reaper.resource_folders import Place
+from bridge.reaper.state import known_resources, osc_finding, problems_of
 from protocol.errors import StembridgeError
 
 Status = Literal["ok", "warn", "fail"]
@@ -69,6 +71,7 @@ def run_checks(config: Config, project: Path | None = None) -> list[Check]:
         ("engine", lambda: [check_engine(config)]),
         ("acestep", lambda: [check_acestep(config)]),
         ("sketch", lambda: [check_soundfont(config), check_separator(config)]),
+        ("REAPER", lambda: check_reaper(config, Place.here())),
         ("audio formats", lambda: [check_formats()]),
         ("GPU", lambda: [check_gpu()]),
         ("MIDI", lambda: [check_midi()]),
@@ -154,6 +157,22 @@ def check_acestep(config: Config) -> Check:
     if config.engine.name == "acestep":
         return Check("acestep", "fail", lack, "Or set the engine to auto, which then serves sketch.")
     return Check("acestep", "warn", lack, "Until then auto serves sketch, which needs none of this.")
+
+
+# --- REAPER -----------------------------------------------------------------------------------------------------------
+def check_reaper(config: Config, place: Place) -> list[Check]:
+    """Whether each REAPER of this machine has the actions, and streams to the daemon."""
+    resources = known_resources(config, place)
+    if not resources:
+        return [Check("REAPER", "ok", "none found; a portable one: stembridge reaper install --resource-path FOLDER")]
+    return [_check_one_reaper(resource, config) for resource in resources]
+
+
+def _check_one_reaper(resource: Path, config: Config) -> Check:
+    problems = list(problems_of(resource, config))
+    if problems:
+        return Check("REAPER", "warn", f"{resource}: {problems[0]}", f'Run it with --resource-path "{resource}".')
+    return Check("REAPER", "ok", f"{resource}: all actions there. {osc_finding(resource, config).words}.")
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

@@ -82,11 +82,14 @@ def _mode(path: Path) -> int | None:
 
 
 # --- opening a project ------------------------------------------------------------------------------------------------
-def open_project(name: str, sample_rate: int | None, roots: Sequence[Path] = ()) -> ProjectRef:
+def open_project(
+    name: str, sample_rate: int | None, roots: Sequence[Path] = (), media: str | None = None
+) -> ProjectRef:
     """The project at a folder, or at an .rpp file, which also tells the media folder and the sample rate (Hz).
 
-    Raises `BadArgument` for a name or rate that cannot be, `ProjectGone` if nothing is there, `OutsideProject` if
-    `roots` (the configuration's `roots`) are given and none contains it, else `ProjectError`.
+    `media`, if the DAW tells it, is where it records to at this moment; it counts more than what the file says. Raises
+    `BadArgument` for a name or rate that cannot be, `ProjectGone` if nothing is there, `OutsideProject` if `roots` (the
+    configuration's `roots`) are given and none contains it, else `ProjectError`.
     """
     rate = None if sample_rate is None else checked_rate(sample_rate)
     candidates = [_expanded(spelling) for spelling in _spellings("A project", name)]
@@ -95,12 +98,16 @@ def open_project(name: str, sample_rate: int | None, roots: Sequence[Path] = ())
     path = next((path for path in candidates if _mode(path) is not None), candidates[0])
     rpp = path if path.suffix.lower() == ".rpp" and not stat.S_ISDIR(_mode(path) or 0) else None
     folder = _project_folder(path if rpp is None else rpp.parent, roots)
-    media, rpp_rate = folder, None
+    media_folder, rpp_rate = folder, None
     if rpp is not None:
         settings = _read_rpp(rpp)
-        media = _media_folder(folder, settings.get("RECORD_PATH", []))
+        media_folder = _media_folder(folder, settings.get("RECORD_PATH", []))
         rpp_rate = _rpp_rate(settings.get("SAMPLERATE", []))
-    return ProjectRef(folder=str(folder), media_folder=str(media), sample_rate=rpp_rate if rate is None else rate)
+    if media:
+        media_folder = _media_folder(folder, [media])
+    return ProjectRef(
+        folder=str(folder), media_folder=str(media_folder), sample_rate=rpp_rate if rate is None else rate
+    )
 
 
 def _project_folder(path: Path, roots: Sequence[Path]) -> Path:
@@ -171,7 +178,7 @@ def _rpp_words(line: str) -> Iterator[str]:
 
 
 def _media_folder(folder: Path, values: Sequence[str]) -> Path:
-    """The folder that RECORD_PATH names if it lies in the project's folder, else the project's folder itself."""
+    """The folder that RECORD_PATH or the DAW names if it lies in the project's folder, else the project's folder."""
     if not values or not values[0] or "\0" in values[0]:
         return folder
     named = PureWindowsPath(values[0])  # splits at both kinds of slash: projects travel between systems

@@ -5,17 +5,23 @@ precise than what a script tells through our own addresses, so it never replaces
 it replaces one that differs. All other addresses of REAPER's default surface are known and ignored. Nothing here raises
 to REAPER and nothing is answered: it listens to the same port as its mixer feedback.
 
+REAPER knows no key. The name of the region at the position may hold one (``Chorus key=Am``); it counts while nobody
+else has told a key, and ends with the region.
+
 LOOP points come one by one, in either order, each only when it changed. `Session.native_loop` keeps both as last heard.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from protocol.errors import BadArgument, MissingContext
 from protocol.float32 import may_be
+from protocol.key import Key
 from protocol.music import MAX_BPM, MIN_BPM, Region, TempoMap
 from protocol.session import Session
 
@@ -27,19 +33,21 @@ MAX_TIME_S = 1e7
 
 _SINGLE_EPSILON = 2.0**-23
 
-Fold = Callable[[Session, float, float], Session]
-"""Session, the number told, now (seconds of the daemon's clock) -> the session after it."""
+Fold = Callable[[Session, Any, float], Session]
+"""Session, the number or text told, now (seconds of the daemon's clock) -> the session after it."""
 
 
 @dataclass(frozen=True)
 class NativeAddress:
-    """One of REAPER's addresses; `trigger`: it may come without an argument, which then counts as 1."""
+    """One of REAPER's addresses; `trigger`: it may come without an argument, which then counts as 1; `text`: its
+    argument is a text, otherwise a number."""
 
     path: str
     argument: str
     meaning: str
     fold: Fold
     trigger: bool = False
+    text: bool = False
 
 
 def fold_native(session: Session, path: str, args: Sequence[object], at: float) -> Session:
@@ -48,6 +56,8 @@ def fold_native(session: Session, path: str, args: Sequence[object], at: float) 
     if address is None:
         return session
     value = args[0] if args else (1 if address.trigger else None)
+    if address.text:
+        return address.fold(session, value, at) if isinstance(value, str) else session
     if isinstance(value, bool):
         value = int(value)
     if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > MAX_TIME_S:
@@ -156,6 +166,35 @@ def _exact(session: Session, told: Sequence[Region], heard_s: float) -> float:
     return next((time_s for time_s in (*edges, *nearest) if may_be(time_s, heard_s)), float(heard_s))
 
 
+# --- the region at the position ---------------------------------------------------------------------------------------
+_SIGN_WORDS, _MODE_WORDS = "sharp|flat|natural", "minor|major|min|maj|moll|mol|dur|aeolian|ionian"
+_KEY_TOKEN = re.compile(
+    rf"""(?<!\w)key\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'
+    |(?P<bare>[^\s"',;|)\]}}>!/]+(?:\s+(?:{_SIGN_WORDS})\b)?(?:\s+(?:{_MODE_WORDS})\b)?))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def key_named_in(name: str) -> Key | None:
+    """The key that a region's or marker's name tells by a token: ``key=Am``, ``key="Bb major"``, ``KEY=f# minor``.
+
+    The first token that names a key counts; None if there is none.
+    """
+    for token in _KEY_TOKEN.finditer(name):
+        try:
+            return Key.parse(next(text for text in token.groups() if text is not None))
+        except BadArgument:
+            continue
+    return None
+
+
+def _region_name(session: Session, name: str, at: float) -> Session:
+    known, key = session.key, key_named_in(name)
+    if known is None or known.value is None:
+        return session if key is None else session.told("key", key, SOURCE, at)
+    return session.told("key", key, SOURCE, at) if known.source == SOURCE else session
+
+
 _TABLE = (
     NativeAddress("/tempo/raw", "BPM", "the tempo", _tempo),
     NativeAddress("/loop/start/time", "seconds", "start of the region (the loop points)", _loop_start),
@@ -165,6 +204,9 @@ _TABLE = (
     NativeAddress("/stop", "0 or 1", "1: not playing", _halted, trigger=True),
     NativeAddress("/pause", "0 or 1", "1: not playing", _halted, trigger=True),
     NativeAddress("/record", "0 or 1", "1: playing", _started, trigger=True),
+    NativeAddress(
+        "/lastregion/name", "text", 'the key, if the region is named such as "Chorus key=Am"', _region_name, text=True
+    ),
 )
 
 NATIVE = {address.path: address for address in _TABLE}

@@ -36,7 +36,7 @@ def running_daemon(data_dir: Path, engine: str = "auto") -> Iterator[dict[str, A
     stderr_file = data_dir / "daemon.stderr.txt"
     command = [
         *(sys.executable, "-m", "bridge.cli", "serve", "--osc-port", "0", "--http-port", "off", "--midi-port", "off"),
-        *("--data-dir", str(data_dir), "--zeroconf", "lo", "--engine", engine, "--ready-json"),
+        *("--data-dir", str(data_dir), "--zeroconf", "lo", "--reaper-port", "off", "--engine", engine, "--ready-json"),
     ]
     windows_group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # so that CTRL_BREAK reaches the daemon alone
     with (

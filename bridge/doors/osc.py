@@ -47,7 +47,7 @@ class Internal(StembridgeError):
 
 
 class OscDoor:
-    """One UDP port; `address` is where it listens.
+    """One UDP port; `address` is where it listens; `on_native` is called after each message of REAPER's own surface.
 
     `clock` is the daemon's (monotonic, seconds), `wall` the system's time, that of time tags.
     """
@@ -69,6 +69,7 @@ class OscDoor:
         self._schedule = Schedule(wall, lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
         self._is_closing = False
         self.address = host
+        self.on_native: Callable[[], None] = lambda: None
         self._lines = Lines()
         self._may_complain = Allowance(COMPLAINTS_PER_S, clock)
         self._may_log = OncePer(LOG_INTERVAL_S, clock)
@@ -150,6 +151,7 @@ class OscDoor:
                 self._dispatch(parse(path, message.args), sender)
             elif is_native(path):
                 self._desk.tell(fold_native(self._desk.session, path, message.args, self._clock()))
+                self.on_native()
             else:
                 hint = f"Addresses begin with {PREFIX}/; docs/osc.md lists them."
                 self._complain(sender, UnknownAddress(f"There is no address {path[:60]!r}. {hint}"), path)
@@ -180,12 +182,16 @@ class OscDoor:
                 self._fail(call.sender, call.command.path, error, _job_id(call.command))
 
     # --- out ----------------------------------------------------------------------------------------------------------
-    def _send(self, sender: Sender, name: str, values: Sequence[object]) -> None:
+    def send_datagram(self, datagram: bytes, to: Sender) -> None:
+        """Send from the port that this door listens on; whoever answers is heard here. Nothing if it is closed."""
         if self._transport is None or self._transport.is_closing():
             return
-        full = self._subscribers.wants_full_types(sender)
         with suppress(OSError):  # the client is gone, or its address cannot be reached from here
-            self._transport.sendto(reply_datagram(name, values, full), sender)
+            self._transport.sendto(datagram, to)
+
+    def _send(self, sender: Sender, name: str, values: Sequence[object]) -> None:
+        full = self._subscribers.wants_full_types(sender)
+        self.send_datagram(reply_datagram(name, values, full), sender)
 
     def _fail(self, sender: Sender, path: str, error: Exception, job_id: str | None = None) -> None:
         """Answer an error; one that is not meant for users is logged with its traceback and answered as internal."""

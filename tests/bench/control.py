@@ -21,6 +21,7 @@ from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_message_builder import OscMessageBuilder
 from pythonosc.osc_server import AsyncIOOSCUDPServer
 
+from tests.bench import mailbox
 from tests.bench.table import Table, ms, percentile
 from tests.support import daemon as daemons
 from tests.support.daemon import Client
@@ -32,10 +33,11 @@ def run(quick: bool) -> list[Table]:
         data = Path(folder)
         with daemons.running(data / "data") as daemon:
             idle = _idle(daemon.process.pid, 5 if quick else 60)
+            files = mailbox.table(data / "data", 5 if quick else 100)
             messages = _messages(daemon.port, quick)
             fire = _under_fire(daemon.port, 20_000 if quick else 1_000_000)
             start = _engine_start(daemon, data, 5 if quick else 100)
-        return [messages, fire, start, idle]
+        return [messages, fire, start, files, idle]
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

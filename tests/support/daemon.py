@@ -139,7 +139,7 @@ class Daemon:
 def command(data_dir: Path, *extra: str, osc_port: int = 0, engine: str = "sketch") -> list[str]:
     return [
         *(sys.executable, "-m", "bridge.cli", "serve", "--ready-json", "--osc-port", str(osc_port)),
-        *("--http-port", "off", "--midi-port", "off", "--zeroconf", "off", "--engine", engine),
+        *("--http-port", "off", "--midi-port", "off", "--reaper-port", "off", "--zeroconf", "off", "--engine", engine),
         *("--data-dir", str(data_dir), *extra),
     ]
 

@@ -1,0 +1,19 @@
+-- @description Stembridge: repaint, extend, complete, lego and extract by a music model
+-- @version 0.2.0
+-- @author The Stembridge developers
+-- @metapackage
+-- @about
+--   # Stembridge
+--   Select, run an action, get takes at the exact place; undo is one step.
+--
+--   The scripts talk to the Stembridge daemon, a program of its own. Install it, then run
+--   `stembridge reaper install` once: it makes the mailbox through which both talk, and puts the OSC pattern file into
+--   REAPER's OSC folder, where ReaPack cannot. Then run the action "Stembridge_Connection check".
+--
+--   No extension is needed.
+-- @changelog
+--   First version.
+-- @provides
+--   [main] Stembridge_*.lua
+--   [nomain] lib/*.lua
+--   [data] ../Stembridge.ReaperOSC > Stembridge.ReaperOSC

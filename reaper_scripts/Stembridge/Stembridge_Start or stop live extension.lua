@@ -1,0 +1,5 @@
+-- @noindex
+-- @description Stembridge: start or stop live extension
+local here = debug.getinfo(1, "S").source:match("^@(.*[/\\])")
+local app = dofile(here .. "lib/stembridge.lua")(reaper, gfx, here)
+app.run(function() app.actions.live() end)
