@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(BPM),--bpm "$(BPM)") $(if $(KEY),--key "$(KEY)") \
              $(if $(START),--start "$(START)") $(if $(END),--end "$(END)")
 
-.PHONY: demo test test-bench bench bench-engine lint types contracts docs check-docs clean help
+.PHONY: demo test test-bench bench bench-engine lint types contracts docs pictures check-docs clean help
 
 help:
 	@echo "make demo        play a DAW against the real daemon and look at the takes"
@@ -47,9 +47,14 @@ contracts: $(VENV)/installed-dev
 
 docs: $(VENV)/installed
 	$(BIN)/python -m protocol.osc_reference > docs/osc.md
+	$(BIN)/python -m bridge.reaper.reapack index
+
+pictures: $(VENV)/installed-dev
+	$(BIN)/python -m tests.support.reaper_pictures
 
 check-docs: $(VENV)/installed
 	$(BIN)/python -m protocol.osc_reference | diff -u docs/osc.md - || (echo "docs/osc.md is stale: run 'make docs'"; exit 1)
+	$(BIN)/python -m bridge.reaper.reapack check
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stembridge needs Python 3.11 or newer.")'

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bridge.reaper.files import fingerprint, fingerprint_of, put_aside, write_whole
+from bridge.reaper.payload import scripts_folder
 from protocol.errors import StembridgeError
 
 OURS = "Stembridge"
 MANIFEST, MAILBOX_TOLD, MAILBOX = f"{OURS}/installed.json", f"{OURS}/mailbox.txt", f"{OURS}/mailbox"
 MAILBOX_FOLDERS = ("requests", "taken", "answers", "audio")
-START = "start.json"
+START, DAEMON_LOCK = "start.json", ".daemon.lock"
 
 
 class NotInstalled(StembridgeError):
@@ -72,21 +73,35 @@ def mailbox_of(resource: Path) -> Path:
 
 
 # --- install ----------------------------------------------------------------------------------------------------------
-def install(resource: Path, contents: Mapping[str, bytes], version: str, mailbox: Path | None, start: bytes) -> Outcome:
+def install(
+    resource: Path,
+    contents: Mapping[str, bytes],
+    version: str,
+    mailbox: Path | None,
+    start: bytes,
+    *,
+    keep_mailbox: bool = False,
+) -> Outcome:
     """Install `contents` (by path below `resource`), make the mailbox with its ``start.json``, and remember it all.
 
-    `mailbox` None keeps the one there is. Raises `NotInstalled` if something cannot be written.
+    `mailbox` None keeps the one there is; one that is left for another is removed unless something waits in it or, by
+    `keep_mailbox`, another REAPER uses it too. Raises `NotInstalled` if something cannot be written.
     """
+    before = read_manifest(resource) or Manifest()
     try:
-        return _install(resource, contents, version, mailbox, start)
+        outcome = _install(resource, before, contents, version, mailbox, start)
+        moved = before.mailbox not in ("", str(mailbox_of(resource)))
+        if moved and not keep_mailbox and not _remove_mailbox(Path(before.mailbox)):
+            outcome.left.append(Path(before.mailbox))
+        return outcome
     except OSError as error:
         raise in_words(error, resource) from error
 
 
 def _install(
-    resource: Path, contents: Mapping[str, bytes], version: str, mailbox: Path | None, start: bytes
+    resource: Path, before: Manifest, contents: Mapping[str, bytes], version: str, mailbox: Path | None, start: bytes
 ) -> Outcome:
-    before, outcome = read_manifest(resource) or Manifest(), Outcome()
+    outcome = Outcome()
     wanted = {**contents, **_mailbox_told(resource, mailbox)}
     made = [*before.folders, *_make_folders(resource, wanted)]
     for name, content in wanted.items():
@@ -94,8 +109,6 @@ def _install(
     _remove(resource, {name: sum_ for name, sum_ in before.files.items() if name not in wanted}, outcome)
     _remove_folders(resource, made)
     where = mailbox_of(resource)
-    if before.mailbox == str(resource / MAILBOX) != str(where) and not _remove_mailbox(resource / MAILBOX):
-        outcome.left.append(resource / MAILBOX)
     for part in MAILBOX_FOLDERS:
         (where / part).mkdir(parents=True, exist_ok=True)
     write_whole(where / START, start)
@@ -175,6 +188,8 @@ def waiting(mailbox: Path) -> int:
 def _remove(resource: Path, files: Mapping[str, str], outcome: Outcome) -> None:
     """Remove those of our files that are still as installed."""
     for name, installed in files.items():
+        if (resource / name).parent.resolve().is_relative_to(scripts_folder().resolve()):
+            continue  # a link into the checkout that we run from
         there = fingerprint_of(resource / name)
         if there == installed:
             (resource / name).unlink()
@@ -188,6 +203,8 @@ def _remove_mailbox(mailbox: Path) -> bool:
     if waiting(mailbox):
         return False
     (mailbox / START).unlink(missing_ok=True)
+    with suppress(OSError):  # Windows keeps it while the daemon holds it
+        (mailbox / DAEMON_LOCK).unlink(missing_ok=True)
     for folder in [*mailbox.glob("answers/*"), *(mailbox / part for part in MAILBOX_FOLDERS), mailbox]:
         with suppress(OSError):  # something of somebody else's is in it
             folder.rmdir()

@@ -31,6 +31,14 @@ def start_file(osc_port: int, arguments: Sequence[str]) -> bytes:
     return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
+def started_program(start: Path) -> Path | None:
+    """The Python that a mailbox's ``start.json`` names; None if the file is missing or damaged."""
+    try:
+        return Path(json.loads(start.read_text(encoding="utf-8"))["command"].split('"')[1])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
 def start_command(python: str, arguments: Sequence[str], system: str, is_file: Callable[[str], bool]) -> str:
     """`python` running `stembridge` with `arguments`, as one line; `system` is a ``sys.platform``.
 

@@ -12,9 +12,7 @@ from bridge.reaper.osc_surfaces import Finding, judged, osc_surfaces
 from bridge.reaper.payload import PATTERN, payload
 from bridge.reaper.registered import registered
 from bridge.reaper.resource_folders import Place, find
-
-_AGAIN = "stembridge reaper install"
-
+from bridge.reaper.start import started_program
 
 def known_resources(config: Config, place: Place) -> tuple[Path, ...]:
     """The resource folders found, and those that Stembridge was installed into, if they are still there."""
@@ -34,21 +32,31 @@ def wanted(resource: Path) -> Mapping[str, bytes]:
 
 
 def problems_of(resource: Path, config: Config) -> Iterator[str]:
-    """What keeps REAPER's actions from working with this daemon, each with what to do about it."""
+    """What keeps REAPER's actions from working with this daemon; `install` mends each of them."""
     if read_manifest(resource) is None:
-        yield f"Stembridge's actions are not installed: {_AGAIN}"
+        yield "Stembridge's actions are not installed"
         return
     contents = wanted(resource)
     there = {name: fingerprint_of(resource / name) for name in contents}
     missing = [name for name, found in there.items() if found is None]
     other = [name for name, found in there.items() if found not in (None, fingerprint(contents[name]))]
     if missing:
-        yield f"{len(missing)} files are missing, such as {missing[0]}: {_AGAIN}"
+        yield f"{counted(len(missing), 'file')} missing, such as {missing[0]}"
     if other:
-        yield f"{len(other)} files are of another version or changed, such as {other[0]}: {_AGAIN}"
+        yield f"{counted(len(other), 'file')} of another version or changed, such as {other[0]}"
     mailbox = mailbox_of(resource)
-    if not (mailbox / START).is_file() or registered(config.data_dir.absolute()).get(resource) != mailbox:
-        yield f"the daemon does not know the mailbox {mailbox}: {_AGAIN}"
+    if registered(config.data_dir.absolute()).get(resource) != mailbox:
+        yield f"the daemon does not know the mailbox {mailbox}"
+    program = started_program(mailbox / START)
+    if program is None:
+        yield f"the actions cannot start the daemon: {mailbox / START} is missing or damaged"
+    elif not program.is_file():
+        yield f"the actions cannot start the daemon: there is no {program} any more"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def osc_finding(resource: Path, config: Config) -> Finding:

@@ -17,17 +17,23 @@ import soundfile
 from tests.support.reascript.model import Marker
 from tests.support.reascript.projects import song_project
 from tests.support.reascript.rpp_reading import read
-from tests.support.studio import Studio, dump, select, sound, studio
+from tests.support.studio import Studio, another, dump, select, sound, studio
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-@pytest.fixture(params=["5.4", "5.3"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Studio]:
-    made = studio(tmp_path, lua=request.param)
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    made = studio(tmp_path_factory.mktemp("house"))
     made.start_daemon()
     yield made
     made.stop()
+
+
+@pytest.fixture(params=["5.4", "5.3"])
+def desk(request: pytest.FixtureRequest, house: Studio) -> Iterator[Studio]:
+    made = another(house, lua=request.param)
+    yield made
     made.reaper.check()
 
 

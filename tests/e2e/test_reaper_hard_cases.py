@@ -12,15 +12,32 @@ from tests.support import daemon as daemons
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project
 from tests.support.reascript.projects import song_project
-from tests.support.studio import Studio, dump, select, sound, studio
+from tests.support.studio import Studio, another, dump, select, sound, studio
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 RATE = 44100
 
 
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    made = studio(tmp_path_factory.mktemp("house"))
+    made.start_daemon()
+    yield made
+    made.stop()
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Studio]:
+def desk(house: Studio) -> Iterator[Studio]:
+    """A REAPER beside a daemon that runs."""
+    made = another(house)
+    yield made
+    made.reaper.check()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Studio]:
+    """A REAPER of its own, with no daemon yet."""
     made = studio(tmp_path)
     yield made
     made.stop()
@@ -48,7 +65,6 @@ def words(reaper: Reaper) -> str:
 
 
 def test_the_take_arrives_in_the_tab_that_asked_though_the_user_switched(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon()
     asked, other = opened(desk, tmp_path, "Asked"), desk.reaper.open(song_project(tmp_path / "Other", rate=RATE))
     desk.reaper.active = asked
     untouched = dump(other)
@@ -61,7 +77,6 @@ def test_the_take_arrives_in_the_tab_that_asked_though_the_user_switched(desk: S
 
 
 def test_a_deleted_track_is_said_and_the_file_is_kept(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon()
     project = opened(desk, tmp_path)
     desk.begin("Repaint selection")
     gone = project.tracks[0]
@@ -75,42 +90,41 @@ def test_a_deleted_track_is_said_and_the_file_is_kept(desk: Studio, tmp_path: Pa
     desk.finish()
 
 
-def test_an_absent_daemon_is_started_and_does_the_job(desk: Studio, tmp_path: Path) -> None:
-    desk.may_start_programs()
-    project = opened(desk, tmp_path)
-    desk.act("Repaint selection")
-    assert len(desk.started) == 1
+def test_an_absent_daemon_is_started_and_does_the_job(alone: Studio, tmp_path: Path) -> None:
+    alone.may_start_programs()
+    project = opened(alone, tmp_path)
+    alone.act("Repaint selection")
+    assert len(alone.started) == 1
     assert generated(project) == 1
 
 
 def test_without_a_daemon_that_can_be_started_the_user_is_told_how_and_nothing_is_left(
-    desk: Studio, tmp_path: Path
+    alone: Studio, tmp_path: Path
 ) -> None:
-    (desk.mailbox / "start.json").unlink()
-    project = opened(desk, tmp_path)
+    (alone.mailbox / "start.json").unlink()
+    project = opened(alone, tmp_path)
     before = dump(project)
-    desk.begin("Repaint selection")
-    desk.reaper.pump(cycles=40, seconds=1.0)
-    assert "stembridge" in words(desk.reaper)
+    alone.begin("Repaint selection")
+    alone.reaper.pump(cycles=40, seconds=1.0)
+    assert "stembridge" in words(alone.reaper)
     assert dump(project) == before
-    assert desk.files() == []
+    assert alone.files() == []
 
 
-def test_a_daemon_killed_midway_and_started_again_still_delivers(desk: Studio, tmp_path: Path) -> None:
-    project = opened(desk, tmp_path)
-    daemon = desk.start_daemon(engine="patient")
-    desk.begin("Repaint selection")
-    desk.reaper.pump_until(lambda: "atience" in words(desk.reaper), 60)
+def test_a_daemon_killed_midway_and_started_again_still_delivers(alone: Studio, tmp_path: Path) -> None:
+    project = opened(alone, tmp_path)
+    daemon = alone.start_daemon(engine="patient")
+    alone.begin("Repaint selection")
+    alone.reaper.pump_until(lambda: "atience" in words(alone.reaper), 60)
     daemon.kill()
     daemons.stop(daemon)  # closes its pipes
-    desk.start_daemon(engine="patient")
-    desk.finish()
+    alone.start_daemon(engine="patient")
+    alone.finish()
     assert generated(project) == 1
-    assert desk.files() == []
+    assert alone.files() == []
 
 
 def test_two_jobs_at_once_both_arrive_each_in_its_place(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon()
     project = opened(desk, tmp_path)
     heard = sound(project, 40.0)
     desk.begin("Repaint selection")
@@ -127,7 +141,6 @@ def test_two_jobs_at_once_both_arrive_each_in_its_place(desk: Studio, tmp_path: 
 
 
 def test_two_reapers_on_one_mailbox_do_not_get_each_others_answers(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon()
     mine = opened(desk, tmp_path, "Mine")
     other = Reaper(resource=desk.resource, lua="5.4")
     theirs = other.open(song_project(tmp_path / "Theirs", rate=RATE))
@@ -141,7 +154,6 @@ def test_two_reapers_on_one_mailbox_do_not_get_each_others_answers(desk: Studio,
 
 
 def test_an_unsaved_project_is_saved_first_or_the_user_is_told(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon()
     project = opened(desk, tmp_path)
     project.path = None
     desk.reaper.answers.boxes = [7, 1]  # no, not now; and OK to what it then says
@@ -154,7 +166,6 @@ def test_an_unsaved_project_is_saved_first_or_the_user_is_told(desk: Studio, tmp
 
 @pytest.mark.parametrize("ripple", [1, 2])
 def test_ripple_editing_moves_nothing(desk: Studio, tmp_path: Path, ripple: int) -> None:
-    desk.start_daemon()
     project = opened(desk, tmp_path)
     project.ripple = ripple
     heard = sound(project, 40.0)
@@ -164,16 +175,16 @@ def test_ripple_editing_moves_nothing(desk: Studio, tmp_path: Path, ripple: int)
     assert np.array_equal(new[:, 12 * RATE :], heard[:, 12 * RATE :])
 
 
-def test_cancel_ends_the_job_and_changes_nothing(desk: Studio, tmp_path: Path) -> None:
-    desk.start_daemon(engine="patient")
-    project = opened(desk, tmp_path)
+def test_cancel_ends_the_job_and_changes_nothing(alone: Studio, tmp_path: Path) -> None:
+    alone.start_daemon(engine="patient")
+    project = opened(alone, tmp_path)
     before = dump(project)
-    desk.begin("Repaint selection")
-    desk.reaper.pump_until(lambda: "atience" in words(desk.reaper), 60)
-    desk.begin("Cancel")
-    desk.reaper.pump_until(lambda: "ancelled" in words(desk.reaper), 30)
-    for window in desk.reaper.windows:
+    alone.begin("Repaint selection")
+    alone.reaper.pump_until(lambda: "atience" in words(alone.reaper), 60)
+    alone.begin("Cancel")
+    alone.reaper.pump_until(lambda: "ancelled" in words(alone.reaper), 30)
+    for window in alone.reaper.windows:
         window.close_by_user()
-    desk.finish()
+    alone.finish()
     assert dump(project) == before
     assert list(project.path.parent.rglob("repaint_*.wav")) == []

@@ -312,8 +312,6 @@ def test_stems_are_those_of_the_selected_tracks_after_their_effects(
     reaper: Reaper, run: Any, noise_file: Path, noise: Audio, tmp_path: Path
 ) -> None:
     project = opened(reaper, noise_file, tmp_path)
-    project.values["RENDER_SETTINGS"] = 2.0  # not what its documentation says
-    assert [path.name for path in api_render.targets(reaper, project)] == ["x.wav"]
     project.values["RENDER_SETTINGS"] = 3.0
     project.strings["RENDER_PATTERN"] = "$project-$track"
     project.tracks[0].values["I_SELECTED"] = 1.0

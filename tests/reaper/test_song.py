@@ -112,10 +112,8 @@ def test_a_wrong_value_is_told_and_asked_again_with_what_was_typed(
     assert reaper.inputs_shown[1][2] == wrong
 
 
-@pytest.mark.parametrize("prompt", ["don't rush", 'like "Blue', "quiet (at first", "1) drums", "'90s \"lo-fi\" (soft)"])
-def test_quotes_and_brackets_of_a_prompt_shift_no_field_and_come_back_as_they_were(
-    reaper: Reaper, prompt: str
-) -> None:
+@pytest.mark.parametrize("prompt", ["don't rush", 'like "Blue', "quiet (at first", "1) drums", '\'90s "lo-fi" (soft)'])
+def test_quotes_and_brackets_of_a_prompt_shift_no_field_and_come_back_as_they_were(reaper: Reaper, prompt: str) -> None:
     typed = [GOOD[0], prompt, *GOOD[2:]]
     edit(reaper, typed)
     edit(reaper, None)

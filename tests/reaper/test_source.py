@@ -15,7 +15,7 @@ import soundfile
 from tests.support.lua_modules import LUAS, ask, mailbox, select
 from tests.support.reascript import audio
 from tests.support.reascript.api_accessor import open_accessors
-from tests.support.reascript.api_render import behaviour
+from tests.support.reascript.api_render import behaviour, targets
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project
 from tests.support.reascript.projects import effect, folder_project, fx_project, song_project
@@ -107,6 +107,18 @@ def test_several_tracks_are_several_stems_in_order(reaper: Reaper, tmp_path: Pat
         np.testing.assert_array_equal(samples, audio.stem(project, project.tracks[index], 44100, 0, 44100))
 
 
+def test_the_source_that_reapers_help_calls_stems_only_is_the_master_mix(reaper: Reaper, tmp_path: Path) -> None:
+    project = song_project(tmp_path / "song", tracks=("Guitar", "Bass"))
+    project.strings["RENDER_FORMAT"] = "evaw"
+    reaper.open(project)
+    select(project, 0, 1)
+    files: dict[float, int] = {}
+    for settings in (3.0, 2.0, 0.0):
+        project.values["RENDER_SETTINGS"] = settings
+        files[settings] = len(targets(reaper, project))
+    assert files == {3.0: 2, 2.0: 1, 0.0: 1}
+
+
 def test_a_folder_and_its_own_tracks_are_heard_once(reaper: Reaper, tmp_path: Path) -> None:
     project = reaper.open(folder_project(tmp_path / "song"))
     source, _ = written(reaper, "fx", 0, 44100, (0, 1, 2))
@@ -191,7 +203,7 @@ def test_a_script_that_is_ended_while_the_render_runs_puts_the_settings_back(rea
 
 def test_settings_that_were_empty_are_empty_again(reaper: Reaper, tmp_path: Path) -> None:
     project = song_project(tmp_path / "song")
-    project.strings["RENDER_FILE"] = project.strings["RENDER_PATTERN"] = ""
+    project.strings.update(RENDER_FILE="", RENDER_PATTERN="")
     reaper.open(project)
     _, sentence = written(reaper, "fx", 0, 44100)
     assert sentence is None

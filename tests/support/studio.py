@@ -109,6 +109,11 @@ def install(resource: Path, data: Path, *extra: str, command: str = "install") -
     )
 
 
+def another(made: Studio, lua: str = "5.4") -> Studio:
+    """Another REAPER on the same installation and daemon, which stay `made`'s."""
+    return Studio(made.resource, made.data, made.config, Reaper(resource=made.resource, lua=lua), made.daemon)
+
+
 def studio(folder: Path, lua: str = "5.4", **options: Any) -> Studio:
     """Installed and ready, with no daemon yet."""
     resource, data, config = folder / "REAPER", folder / "data", folder / "stembridge.toml"
@@ -130,4 +135,4 @@ def sound(project: Project, seconds: float) -> np.ndarray:
     return master_mix(project, project.rate, 0, round(seconds * project.rate))
 
 
-__all__ = ["Studio", "dump", "install", "select", "sound", "studio"]
+__all__ = ["Studio", "another", "dump", "install", "select", "sound", "studio"]

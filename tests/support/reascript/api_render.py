@@ -1,10 +1,10 @@
 """The render with the most recent settings (action 42230): real WAV files of what `audio` hears.
 
-Modelled of the settings: source 0 and 2 (master) and 3 (stems of the selected tracks, also of a selected master), bounds
-0, 1 and 2, channels, rate, tail, normalisation (to a peak, whatever it says) with fades, the file added to the project,
-folder, pattern with $track, $tracknumber and $project, a second format. What a script forgets to set is heard in the
-file. A target that is there already, and nothing to render, open a dialog in REAPER and are faults here. That 2 alone
-gives the master mix was found by people who tried every value in REAPER 7.79; its help says "stems only".
+Modelled of the settings: source 0 and 2 (master) and 3 (stems of the selected tracks, also of a selected master),
+bounds 0, 1 and 2, channels, rate, tail, normalisation (to a peak, whatever it says) with fades, the file added to the
+project, folder, pattern with $track, $tracknumber and $project, a second format. What a script forgets to set is heard
+in the file. A target that is there already, and nothing to render, open a dialog in REAPER and are faults here. That 2
+alone gives the master mix was found by people who tried every value in REAPER 7.79; its help says "stems only".
 
 `behaviour(host)` makes renders late, empty, failing or a frame too long.
 """
