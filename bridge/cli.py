@@ -11,8 +11,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bridge.argument_types import count, not_negative, port, port_or_off, target_port
 from protocol.errors import StembridgeError
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except StembridgeError as error:
-        print(f"stembridge: {error.sentence}", file=sys.stderr)
+        _print_heard_or_not(f"stembridge: {error.sentence}", sys.stderr)
         return CANNOT_START if error.code in ("cannot_start", "config_error", "engine_missing") else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -56,10 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _have_streams() -> None:
-    """Without a console (pythonw, started by a REAPER script) Python has no streams; what is printed goes nowhere."""
+    """Without a console (pythonw, started by a REAPER script) Python has no streams; what is printed goes nowhere.
+
+    A folder's name that a redirected output on Windows has no letters for must not end the command.
+    """
     if sys.stdout is None or sys.stderr is None:
         nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _print_heard_or_not(line: str, stream: TextIO) -> None:
+    """Print to whoever may have started us and does not listen, such as a script in REAPER."""
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,10 +167,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     def ready(description: dict[str, object]) -> None:
         where = f"{config.osc.host}:{description['osc_port']} (engine: {description['engine']})"
         words = f"Stembridge {description['version']} listens for OSC on {where}. Ctrl-C ends it."
-        try:
-            print(json.dumps(description) if arguments.ready_json else words, flush=True)
-        except OSError:  # whoever started us, such as a script in REAPER, does not listen
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_heard_or_not(json.dumps(description) if arguments.ready_json else words, sys.stdout)
 
     return int(daemon.serve(config, ready))
 

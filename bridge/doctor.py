@@ -171,7 +171,8 @@ def check_reaper(config: Config, place: Place) -> list[Check]:
 def _check_one_reaper(resource: Path, config: Config) -> Check:
     problems = list(problems_of(resource, config))
     if problems:
-        return Check("REAPER", "warn", f"{resource}: {problems[0]}", f'Run it with --resource-path "{resource}".')
+        mends = f'stembridge reaper install --resource-path "{resource}"'
+        return Check("REAPER", "warn", f"{resource}: {problems[0]}", mends)
     return Check("REAPER", "ok", f"{resource}: all actions there. {osc_finding(resource, config).words}.")
 
 

@@ -15,9 +15,9 @@ from bridge.reaper import install as installs
 from bridge.reaper.install import Outcome, mailbox_of, read_manifest, waiting
 from bridge.reaper.payload import CHECK, SCRIPTS, payload, version_of
 from bridge.reaper.registered import register, registered
-from bridge.reaper.resource_folders import Place, chosen
+from bridge.reaper.resource_folders import Place, actions_of, chosen
 from bridge.reaper.start import start_file
-from bridge.reaper.state import known_resources, osc_finding, problems_of, reapack_copy, wanted
+from bridge.reaper.state import counted, known_resources, osc_finding, problems_of, reapack_copy, wanted
 
 OK, WRONG = 0, 1
 
@@ -27,10 +27,12 @@ def main(arguments: argparse.Namespace, config: Config, place: Place | None = No
     place = place or Place.here()
     if arguments.action == "status":
         return _status(arguments.resource_path, config, place)
-    resource = chosen(arguments.resource_path, place)
     if arguments.action == "install":
-        return _install(resource, arguments, config)
-    return _uninstall(resource, config)
+        return _install(chosen(arguments.resource_path, place), arguments, config)
+    installed = [resource for resource in known_resources(config, place) if read_manifest(resource) is not None]
+    if arguments.resource_path is None and len(installed) == 1:
+        return _uninstall(installed[0], config)
+    return _uninstall(chosen(arguments.resource_path, place), config)
 
 
 # --- install ----------------------------------------------------------------------------------------------------------
@@ -38,12 +40,13 @@ def _install(resource: Path, arguments: argparse.Namespace, config: Config) -> i
     version = version_of(payload())
     mailbox = arguments.mailbox.expanduser().absolute() if arguments.mailbox else None
     start = start_file(config.osc.port, _serve_arguments(arguments))
-    outcome = installs.install(resource, wanted(resource), version, mailbox, start)
+    shared = _is_shared(mailbox_of(resource), resource, config)
+    outcome = installs.install(resource, wanted(resource), version, mailbox, start, keep_mailbox=shared)
     _register(config, resource, mailbox_of(resource))
     for line in _told(outcome):
         _say(line)
-    done = f"{len(outcome.written)} files written" if outcome.written else "it was all there already"
-    _say(f"Stembridge {version} is installed in {resource} ({done}).")
+    done = f"{counted(len(outcome.written), 'file')} written" if outcome.written else "all was there already"
+    _say(f"Stembridge's actions, version {version}, are installed in {resource} ({done}).")
     _say(f"Mailbox: {mailbox_of(resource)}")
     _say_what_remains(resource, arguments, config)
     return OK
@@ -60,17 +63,22 @@ def _say_what_remains(resource: Path, arguments: argparse.Namespace, config: Con
     if by_reapack is not None:
         _say(f"The scripts themselves are ReaPack's: {by_reapack}")
     _say("\nWhat remains, in REAPER:")
-    _say(
-        f"  1. Actions > Show action list > New action > Load ReaScript..., choose\n"
-        f"     {(by_reapack or resource / SCRIPTS) / CHECK}\n"
-        "     and run it: it adds the other actions to the list and says what works."
-    )
+    listed = f"'Script: {CHECK}'"
+    if by_reapack is not None or CHECK in actions_of(resource):
+        _say(f"  1. Actions > Show action list: run {listed}; it says what works.")
+    else:
+        _say(
+            "  1. Actions > Show action list > New action > Load ReaScript..., choose\n"
+            f"     {resource / SCRIPTS / CHECK}\n"
+            f"     Then run {listed} from the list: it adds the other actions and says what works."
+        )
     if osc_finding(resource, config).works:
         _say("  2. Nothing else: the OSC surface is there.")
     elif port != "off":
         _say(
-            "  2. For tempo and transport while you work: Preferences > Control/OSC/web > Add > OSC,\n"
-            f'     mode "Local port", local listen port {port}, pattern config Stembridge.'
+            "  2. For tempo and transport while you work: Preferences > Control/OSC/web > Add,\n"
+            "     control surface mode: OSC (Open Sound Control), pattern config: Stembridge,\n"
+            f"     mode: Local port, local listen port: {port}."
         )
     if arguments.osc_port is not None:
         file = config.source or default_config_file()
@@ -80,19 +88,23 @@ def _say_what_remains(resource: Path, arguments: argparse.Namespace, config: Con
 
 # --- uninstall --------------------------------------------------------------------------------------------------------
 def _uninstall(resource: Path, config: Config) -> int:
-    mailbox = mailbox_of(resource)
-    known = registered(config.data_dir.absolute())
-    shared = any(box == mailbox for other, box in known.items() if other != resource)
+    shared = _is_shared(mailbox_of(resource), resource, config)
     outcome = installs.uninstall(resource, keep_mailbox=shared)
     _register(config, resource, None)
     for line in _told(outcome):
         _say(line)
-    _say(f"{len(outcome.removed)} files were removed from {resource}.")
+    _say(f"Removed from {resource}: {counted(len(outcome.removed), 'file')}.")
     _say(
         "What REAPER itself keeps is yours to remove: the entries 'Script: Stembridge_...' of the action list, and the "
         "OSC surface."
     )
     return OK
+
+
+def _is_shared(mailbox: Path, resource: Path, config: Config) -> bool:
+    """True if another REAPER of this user has the same mailbox."""
+    known = registered(config.data_dir.absolute())
+    return any(box == mailbox for other, box in known.items() if other != resource)
 
 
 def _register(config: Config, resource: Path, mailbox: Path | None) -> None:
@@ -108,7 +120,10 @@ def _told(outcome: Outcome) -> Iterator[str]:
         yield f"A file of yours, or one that you had changed, is kept as {path}"
     for path in outcome.left:
         if path.is_dir():
-            yield f"The mailbox {path} stays: {waiting(path)} files wait in it. Nobody looks at it any more; remove it."
+            yield (
+                f"The mailbox {path} stays: it holds {counted(waiting(path), 'file')} of requests, answers and audio. "
+                "Nobody looks at it any more; delete it when you need nothing of it."
+            )
         else:
             yield f"{path} was changed since it was installed, and stays."
 
@@ -116,18 +131,22 @@ def _told(outcome: Outcome) -> Iterator[str]:
 # --- status -----------------------------------------------------------------------------------------------------------
 def _status(told: Path | None, config: Config, place: Place) -> int:
     resources = (chosen(told, place),) if told else known_resources(config, place) or (chosen(None, place),)
-    states = [_status_of(resource, config) for resource in resources]
+    is_one_of_many = told is not None or len(resources) > 1
+    states = [_status_of(resource, config, is_one_of_many) for resource in resources]
     return OK if all(states) else WRONG
 
 
-def _status_of(resource: Path, config: Config) -> bool:
-    """Print how it is in one resource folder; True if nothing is left to do."""
+def _status_of(resource: Path, config: Config, is_one_of_many: bool) -> bool:
+    """Print how it is in one resource folder, and the command that mends it; True if nothing is left to do."""
     _say(str(resource))
     manifest, mailbox, problems = read_manifest(resource), mailbox_of(resource), list(problems_of(resource, config))
     if manifest is not None:
-        _say(f"  scripts {manifest.version}; mailbox {mailbox}, {waiting(mailbox)} files in it")
+        _say(f"  scripts {manifest.version}; mailbox {mailbox}, {counted(waiting(mailbox), 'file')} in it")
     for problem in problems:
         _say(f"  {problem}")
+    if problems:
+        which = f' --resource-path "{resource}"' if is_one_of_many else ""
+        _say(f"  -> stembridge reaper install{which}")
     osc = osc_finding(resource, config)
     _say(f"  {osc.words}" + ("" if osc.works else "; the actions work without it"))
     return not problems

@@ -90,9 +90,10 @@ def install(
     before = read_manifest(resource) or Manifest()
     try:
         outcome = _install(resource, before, contents, version, mailbox, start)
-        moved = before.mailbox not in ("", str(mailbox_of(resource)))
-        if moved and not keep_mailbox and not _remove_mailbox(Path(before.mailbox)):
-            outcome.left.append(Path(before.mailbox))
+        old = Path(before.mailbox or resource / MAILBOX)
+        moved = old.exists() and not old.samefile(mailbox_of(resource))  # not only written in another way
+        if moved and not keep_mailbox and not _remove_mailbox(old):
+            outcome.left.append(old)
         return outcome
     except OSError as error:
         raise in_words(error, resource) from error

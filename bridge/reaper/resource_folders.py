@@ -13,7 +13,8 @@ from pathlib import Path
 
 from protocol.errors import StembridgeError
 
-INI = "reaper.ini"
+INI, KEYS = "reaper.ini", "reaper-kb.ini"
+_SHOWS = "REAPER's menu Options > Show REAPER resource path in explorer/finder"
 _PROGRAMS = ("reaper.exe", "reaper", "REAPER.app", "REAPER64.app", "REAPER-ARM.app")
 
 
@@ -54,13 +55,21 @@ def chosen(told: Path | None, place: Place) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        listed = "".join(f"\n  {folder}" for folder in found)
-        raise NoReaper(f"There are {len(found)} REAPER installs; say which one with --resource-path:{listed}")
+        listed = "".join(f'\n  --resource-path "{folder}"' for folder in found)
+        raise NoReaper(f"There are {len(found)} REAPER installs; say which one:{listed}")
     looked = ", ".join(str(folder) for folder in _usual(place))
     raise NoReaper(
-        f"No resource folder of REAPER was found ({looked}). Start REAPER once, then name the folder that its action "
-        "'Show REAPER resource path in explorer/finder' opens: --resource-path FOLDER."
+        f"No resource folder of REAPER was found ({looked}). Start REAPER once, then name the folder that "
+        f'{_SHOWS} opens: --resource-path "FOLDER".'
     )
+
+
+def actions_of(resource: Path) -> str:
+    """What REAPER knows of scripts and key bindings, as it last wrote it; empty if nothing."""
+    try:
+        return (resource / KEYS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 # --- where to look ----------------------------------------------------------------------------------------------------
@@ -111,8 +120,8 @@ def _checked(told: Path) -> Path:
     if (folder / INI).is_file():
         return folder
     if not folder.is_dir():
-        raise NoReaper(f"There is no folder {folder}: name the one that REAPER's resource path action opens.")
+        raise NoReaper(f"There is no folder {folder}: name the one that {_SHOWS} opens.")
     raise NoReaper(
-        f"{folder} holds no {INI}, so it is not REAPER's resource folder. Start REAPER once; its action 'Show REAPER "
-        "resource path in explorer/finder' opens the right one."
+        f"{folder} holds no {INI}, so it is not REAPER's resource folder. Start REAPER once; {_SHOWS} opens the "
+        "right one."
     )

@@ -14,6 +14,7 @@ from bridge.reaper.registered import registered
 from bridge.reaper.resource_folders import Place, find
 from bridge.reaper.start import started_program
 
+
 def known_resources(config: Config, place: Place) -> tuple[Path, ...]:
     """The resource folders found, and those that Stembridge was installed into, if they are still there."""
     installed = (folder for folder in registered(config.data_dir.absolute()) if folder.is_dir())

@@ -1,5 +1,5 @@
 -- @description Stembridge: repaint, extend, complete, lego and extract by a music model
--- @version 0.2.0
+-- @version 0.1.0
 -- @author The Stembridge developers
 -- @metapackage
 -- @about

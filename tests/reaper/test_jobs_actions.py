@@ -100,7 +100,7 @@ def test_the_check_tells_versions_engine_mailbox_project_and_osc(stage: Stage) -
     hello(stage)
     stage.wait(0.1)
     (text,) = stage.reaper.shown
-    for part in ("Scripts: 0.2.0", "Stembridge: 0.1.0", "Engine: sketch", "mailbox version 1", "OSC: heard",
+    for part in ("Scripts: 0.1.0", "Stembridge: 0.1.0", "Engine: sketch", "mailbox version 1", "OSC: heard",
                  str(stage.daemon.folder), "Project: saved, A.rpp", "REAPER: 7.28"):  # fmt: skip
         assert part in text
     assert stage.daemon.unclaimed() == []
@@ -170,9 +170,25 @@ def test_the_check_pressed_twice_tells_once(stage: Stage) -> None:
     stage.wait(0.1)
     stage.reaper.run(stage.root / CHECK)
     hello(stage)
-    hello(stage)
     stage.wait(0.1)
     assert len(stage.reaper.shown) == 1
+    assert stage.daemon.requests() == []
+
+
+def test_an_answer_that_came_too_late_for_its_check_is_put_away_by_the_next_one(stage: Stage) -> None:
+    stage.reaper.answers.boxes = [1]
+    stage.reaper.run(stage.root / CHECK)
+    late = stage.daemon.take()
+    stage.reaper.run(stage.root / CHECK)
+    stage.daemon.answer(late, "done", hello=HELLO)
+    hello(stage)
+    stage.wait(0.1)
+    assert len(stage.daemon.unclaimed()) == 1
+    stage.reaper.answers.boxes = [1]
+    stage.reaper.run(stage.root / CHECK)
+    hello(stage)
+    stage.wait(0.1)
+    assert stage.daemon.unclaimed() == []
 
 
 def test_the_check_gives_up_after_half_a_minute_and_takes_its_request_back(stage: Stage) -> None:
@@ -186,7 +202,7 @@ def test_the_check_gives_up_after_half_a_minute_and_takes_its_request_back(stage
 def test_the_check_without_an_installed_daemon_says_how_to_install_it(stage: Stage) -> None:
     text = run_and_read_the_box(stage, CHECK, 3.5)
     assert "stembridge reaper install" in text
-    assert "Scripts: 0.2.0" in text
+    assert "Scripts: 0.1.0" in text
 
 
 def test_the_check_tells_a_mismatch_of_versions(stage: Stage) -> None:

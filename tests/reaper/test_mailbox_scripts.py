@@ -63,7 +63,7 @@ def test_a_request_carries_what_the_contract_asks_for(desk: Desk) -> None:
     assert re.fullmatch("[0-9a-f]{8}", request["instance"])
     assert abs(request["created"] - time.time()) < 60
     assert request["reaper"] == "7.28/linux-x86_64"
-    expected = {"protocol": 1, "id": id, "kind": "request", "scripts": "0.2.0", "verb": "repaint", "regions": []}
+    expected = {"protocol": 1, "id": id, "kind": "request", "scripts": "0.1.0", "verb": "repaint", "regions": []}
     assert request.items() >= expected.items()
     assert desk.reaper.commands.path(desk.reaper.commands.lookup(request["doorbell"])) == (
         desk.root / "Stembridge_Watch jobs.lua"

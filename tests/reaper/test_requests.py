@@ -16,6 +16,7 @@ from protocol.mailbox import Address, Request, disagreements, parse
 from tests.support.lua_modules import LUAS, action, ask, mailbox, requests, select, select_time
 from tests.support.reascript import audio
 from tests.support.reascript.api_accessor import open_accessors
+from tests.support.reascript.api_render import behaviour
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project, TempoMarker
 from tests.support.reascript.projects import (
@@ -51,11 +52,42 @@ def opened(reaper: Reaper, project: Project, *tracks: int, bars: tuple[float, fl
     return project
 
 
+def test_a_second_action_leaves_a_render_that_is_not_done_alone(reaper: Reaper, tmp_path: Path) -> None:
+    """The render has its own track selection and settings, which the second action would take for the user's."""
+    project = opened(reaper, fx_project(tmp_path), 0)
+    add_track(project, "Bass")
+    before = dump(project)
+    behaviour(reaper).after_cycles = 20
+    reaper.answers.user_inputs = [["drums", ""]]
+    reaper.run(action("Complete selection with"))
+    reaper.answers.boxes = [1]
+    reaper.run(action("Extend after selection"))
+    assert "still rendering" in reaper.shown[-1]
+    reaper.pump(40)
+    assert [request["verb"] for request in requests(reaper)] == ["complete"]
+    assert dump(project) == before
+    reaper.run(action("Extend after selection"))
+    reaper.pump(40)
+    assert [request["verb"] for request in requests(reaper)] == ["complete", "extend"]
+
+
+def test_an_action_pressed_again_while_it_renders_begins_anew(reaper: Reaper, tmp_path: Path) -> None:
+    project = opened(reaper, midi_project(tmp_path), 0)
+    behaviour(reaper).after_cycles = 20
+    reaper.run(action("Repaint selection"))
+    reaper.pump(2)
+    select_time(project, 24.0, 32.0)
+    reaper.run(action("Repaint selection"))
+    reaper.pump(60)
+    (request,) = requests(reaper)
+    assert request["regions"] == [{"start_frame": 24 * RATE, "end_frame": 32 * RATE}]
+
+
 def posted(reaper: Reaper, name: str) -> dict[str, Any]:
     """The request of the action, which the daemon takes without a word."""
     reaper.run(action(name))
     (request,) = requests(reaper)
-    message = parse(request, Address(request["instance"], request["id"]), "0.2.0")
+    message = parse(request, Address(request["instance"], request["id"]), "0.1.0")
     assert isinstance(message, Request)
     assert disagreements(message) == []
     return request

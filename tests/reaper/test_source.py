@@ -304,6 +304,7 @@ def test_a_script_that_is_ended_while_reading_leaves_no_accessor(reaper: Reaper,
     assert open_accessors(reaper)
     running.terminate()
     assert open_accessors(reaper) == []
+    assert audio_files(reaper) == []
 
 
 def test_an_effect_that_is_added_changes_only_the_render(reaper: Reaper, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_cancel_of_a_request_that_nobody_took_takes_it_back(stage: Stage) -> Non
 def test_the_newer_side_of_a_mismatch_is_told_apart_and_the_answer_stays(stage: Stage) -> None:
     request = stage.taken()
     stage.answer(request, "done", protocol=2, version="0.9.0")
-    assert "Stembridge 0.9.0 speaks version 2 of the mailbox, these scripts (0.2.0) version 1." in stage.text
+    assert "Stembridge 0.9.0 speaks version 2 of the mailbox, these scripts (0.1.0) version 1." in stage.text
     assert "stembridge reaper install" in stage.text
     assert stage.placed == []
     assert stage.daemon.unclaimed() == [f"{request['id']}.json"]

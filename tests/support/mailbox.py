@@ -28,7 +28,7 @@ def request(**changes: Any) -> Json:
         "instance": INSTANCE,
         "kind": "request",
         "created": int(time.time()),
-        "scripts": "0.2.0",
+        "scripts": "0.1.0",
         "reaper": "7.28/linux-x86_64",
         "doorbell": "_RSabc0123456789",
         "verb": "repaint",

@@ -2,6 +2,8 @@
 -- The actions that ask for music: what is selected, what the user wants, the audio, the request; then the watcher takes
 -- over. Nothing waits here: the action ends when the request lies in the mailbox.
 
+local RENDERING = "REAPER is still rendering the selection before. Wait until it is done, then run the action again."
+
 return function(app)
   local M = {}
 
@@ -14,6 +16,8 @@ return function(app)
   -- ask(capture, settings) returns the options of the request, after putting what the user said into settings; nil if
   -- the user cancelled.
   local function start(verb, ask)
+    app.restart_when_started_again() -- also while it still reads or renders
+    if app.render.is_busy() then return app.tell(RENDERING) end
     local mailbox, capture, sentence
     mailbox, sentence = app.mailbox.open()
     if not mailbox then return app.tell(sentence) end

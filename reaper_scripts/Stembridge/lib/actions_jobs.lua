@@ -127,6 +127,7 @@ return function(app)
   -- Calls done(answer) as soon as `id` is answered; done(nil, sentence) when nobody answers in time or the user closes
   -- the window. Meanwhile the daemon is started if need be.
   local function await_hello(id, done)
+    reaper.atexit(function() mailbox.withdraw(id) end)
     local began, deadline_s = reaper.time_precise(), HELLO_S
     local function cycle()
       local now = reaper.time_precise()
@@ -150,9 +151,17 @@ return function(app)
     app.defer(cycle)
   end
 
+  -- Answers that came after their check was closed or started again.
+  local function forget_old_checks()
+    for _, answer in ipairs(mailbox.answers()) do
+      if answer.kind == "hello" and mailbox.claim(answer.id) then mailbox.finish(answer.id) end
+    end
+  end
+
   -- Says hello to the daemon and tells everything that must be right, once. Also puts the actions into the action list.
   function M.check()
     if not opened() then return end
+    forget_old_checks()
     local _, file = reaper.EnumProjects(-1)
     local id, sentence = mailbox.post({ kind = "hello", project = file and file ~= "" and { file = file } or nil })
     if not id then return app.tell(sentence) end

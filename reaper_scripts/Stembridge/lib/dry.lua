@@ -62,7 +62,10 @@ return function(app)
     if not is_watched then
       is_watched = true
       reaper.atexit(function()
-        for open_job in pairs(reading) do close(open_job) end
+        for open_job in pairs(reading) do
+          close(open_job)
+          app.files.remove(open_job.path)
+        end
       end)
     end
     reading[job] = true

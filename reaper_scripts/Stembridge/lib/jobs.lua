@@ -201,7 +201,8 @@ return function(app)
       return say(row, now, with_warnings(message, row.answer), not warned and MESSAGE_S or nil)
     end
     if not ok then
-      sentence = "The takes could not be placed: " .. app.plain(message) .. "\nThe takes are in " .. folder_of(row.answer)
+      sentence = ("The takes could not be placed: %s\nThe takes are in %s"):format(app.plain(message),
+        folder_of(row.answer))
     end
     row.can_retry = true
     say(row, now, sentence)

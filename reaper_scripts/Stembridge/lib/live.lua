@@ -199,7 +199,7 @@ return function(app)
     end
     function run.stop(why)
       finish()
-      if why then app.tell(why) end
+      if why then app.watch.tell(why) end
     end
     reaper.atexit(finish)
     show_button(true)

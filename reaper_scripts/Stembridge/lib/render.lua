@@ -9,6 +9,8 @@ local FLOAT_WAV = "ZXZhdyAAAA=="
 local CHANNELS, BYTES, HEADER_BYTES = 2, 4, 44
 local SLACK_FRAMES = 64 -- a render may round its end; the daemon fills what is missing with silence
 local SETTLE_S, PATIENCE_S = 0.5, 10
+local SECTION, RENDERING = "Stembridge", "rendering" -- a heartbeat, so that a script that crashed blocks nothing
+local ALIVE_S = 1
 local NOTHING_WRITTEN = "REAPER wrote no audio for the selection. If you cancelled the render, run the action again; "
   .. "else render the tracks once by hand (File: Render...) to see what REAPER says."
 local CLOSED = "The project was closed before its tracks were rendered. Open it, then run the action again."
@@ -109,6 +111,17 @@ return function(app)
     return bytes
   end
 
+  local function beat(text)
+    reaper.SetExtState(SECTION, RENDERING, text, false)
+  end
+
+  -- Whether a script of ours waits for its render: render settings and track selection are not the user's until then.
+  function M.is_busy()
+    local beaten = tonumber(reaper.GetExtState(SECTION, RENDERING))
+    local age_s = beaten and reaper.time_precise() - beaten
+    return age_s ~= nil and age_s < ALIVE_S
+  end
+
   -- Calls ended() when all files are whole, ended(sentence) when they have stopped growing before that. It is not known
   -- whether the render command returns only then, so this is looked at now and, if need be, later.
   local function when_whole(proj, targets, least_bytes, ended)
@@ -125,6 +138,7 @@ return function(app)
       local playing = reaper.GetPlayStateEx(proj) & 1 == 1 -- so it may be rendering
       if whole and (not playing or still_s >= SETTLE_S) then return ended() end
       if still_s >= PATIENCE_S then return ended(NOTHING_WRITTEN) end
+      beat(tostring(now))
       app.defer(look)
     end
     look()
@@ -153,12 +167,22 @@ return function(app)
       put_back(capture.proj, undo)
       return done(nil, "The selected tracks could not be rendered (" .. tostring(targets) .. ")" .. ADVICE)
     end
-    reaper.atexit(function() put_back(capture.proj, undo) end)
+    local function finish()
+      put_back(capture.proj, undo)
+      beat("")
+    end
+    local function discard()
+      for _, target in ipairs(targets) do app.files.remove(target) end
+    end
+    reaper.atexit(function()
+      finish()
+      discard()
+    end)
     local least_bytes = HEADER_BYTES + math.max(wide_end - wide_start - SLACK_FRAMES, 1) * CHANNELS * BYTES
     when_whole(capture.proj, targets, least_bytes, function(sentence)
-      put_back(capture.proj, undo)
+      finish()
       if not sentence then return done(collected(targets, mailbox, id)) end
-      for _, target in ipairs(targets) do app.files.remove(target) end
+      discard()
       done(nil, sentence)
     end)
   end

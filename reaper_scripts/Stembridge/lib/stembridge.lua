@@ -3,7 +3,7 @@
 -- reads or writes a global and every one of them runs in a test. Whatever goes wrong inside an action ends in ONE
 -- message box that says what to do, never in a console.
 
-local VERSION = "0.2.0"
+local VERSION = "0.1.0"
 local PROTOCOL = 1
 local TITLE = "Stembridge"
 local TERMINATE, RESTART = 1, 2

@@ -6,7 +6,8 @@
 local POLL_S = 0.1
 local ALIVE_S = 2
 local NOTHING_S = 2.5
-local HEARTBEAT = "watching"
+local HEARTBEAT, MESSAGE = "watching", "message"
+local BREAK = "\1" -- extended state holds no line breaks
 
 return function(app)
   local reaper, mailbox = app.reaper, app.mailbox
@@ -22,8 +23,16 @@ return function(app)
     return age_s ~= nil and age_s < ALIVE_S
   end
 
+  local function read_message(now)
+    local text = reaper.GetExtState(mailbox.SECTION, MESSAGE)
+    if text == "" then return end
+    reaper.SetExtState(mailbox.SECTION, MESSAGE, "", false)
+    app.jobs.tell(text:gsub(BREAK, "\n"), now)
+  end
+
   local function read_mailbox(now)
     beat(tostring(now))
+    read_message(now)
     app.jobs.poll(now)
     app.jobs.place_one(now)
   end
@@ -66,6 +75,13 @@ return function(app)
     if is_running() then return end
     local _, command = mailbox.doorbell()
     if command ~= 0 then reaper.Main_OnCommand(command, 0) else M.run(true) end
+  end
+
+  -- Shows a sentence in the watcher's window, until the user clicks it away: for news while music plays, which no box
+  -- may interrupt.
+  function M.tell(sentence)
+    reaper.SetExtState(mailbox.SECTION, MESSAGE, sentence:gsub("\n", BREAK), false)
+    M.launch()
   end
 
   return M

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 import sys
@@ -14,6 +15,7 @@ from bridge import doctor
 from bridge.cli import main
 from bridge.config import load
 from bridge.doors.mailbox import REGISTRY
+from bridge.reaper.command import main as reaper_command
 from bridge.reaper.payload import CHECK, ScriptsMissing, payload, scripts_folder, version_of
 from bridge.reaper.registered import NAME, register, registered
 from bridge.reaper.resource_folders import Place
@@ -60,7 +62,7 @@ def test_install_says_what_remains_with_the_one_number_and_registers_the_mailbox
 ) -> None:
     code, said = run("install")
     assert code == 0
-    for part in (CHECK, 'mode "Local port"', "local listen port 9241", "pattern config Stembridge", "not touched"):
+    for part in (CHECK, "mode: Local port", "local listen port: 9241", "pattern config: Stembridge", "not touched"):
         assert part in said
     assert (resource / "Scripts" / "Stembridge" / CHECK).is_file()
     mailbox = resource / "Stembridge" / "mailbox"
@@ -88,7 +90,7 @@ def test_a_surface_that_is_there_needs_no_click(run: Run, resource: Path) -> Non
 
 def test_another_port_is_told_to_both_sides(run: Run, config_file: Path) -> None:
     said = run("install", "--osc-port", "8123")[1]
-    assert "local listen port 8123" in said
+    assert "local listen port: 8123" in said
     assert f"In {config_file}:\n     [reaper]\n     osc_port = 8123" in said
 
 
@@ -100,8 +102,9 @@ def test_status_names_each_problem_and_install_mends_it(run: Run, resource: Path
     (resource / "OSC" / "Stembridge.ReaperOSC").write_text("old")
     code, said = run("status")
     assert code == 1
-    assert "1 files are missing" in said
-    assert "of another version or changed, such as OSC/Stembridge.ReaperOSC" in said
+    assert "1 file missing" in said
+    assert "1 file of another version or changed, such as OSC/Stembridge.ReaperOSC" in said
+    assert f'-> stembridge reaper install --resource-path "{resource}"' in said
     assert "is kept as" in run("install")[1]
     assert run("status")[0] == 0
 
@@ -112,7 +115,7 @@ def test_uninstall_takes_away_what_install_left_and_says_what_waits(run: Run, re
     waiting.touch()
     code, said = run("uninstall")
     assert code == 0
-    assert "stays: 1 files wait in it" in said
+    assert "stays: it holds 1 file of" in said
     assert waiting.exists()
     assert registered(data_dir) == {}
     code, said = run("uninstall")
@@ -144,10 +147,63 @@ def test_scripts_that_reapack_installed_are_not_installed_a_second_time(run: Run
     (by_reapack / "lib" / "stembridge.lua").write_text("-- ReaPack's")
     said = run("install")[1]
     assert f"ReaPack's: {by_reapack}" in said
-    assert str(by_reapack / CHECK) in said
+    assert "Load ReaScript" not in said  # ReaPack has put it into the action list
     assert not (resource / "Scripts" / "Stembridge" / CHECK).exists()
     assert (resource / "OSC" / "Stembridge.ReaperOSC").is_file()
     assert run("status")[0] == 0
+
+
+def test_what_was_clicked_once_is_not_asked_for_again(run: Run, resource: Path) -> None:
+    assert "Load ReaScript" in run("install")[1]
+    line = f'SCR 4 0 RS0123456789abcdef "Custom: {CHECK}" "Stembridge/{CHECK}"\n'
+    (resource / "reaper-kb.ini").write_text(line)
+    said = run("install")[1]
+    assert "Load ReaScript" not in said
+    assert f"run 'Script: {CHECK}'" in said
+    assert (resource / "reaper-kb.ini").read_text() == line
+
+
+@pytest.mark.parametrize("start", [None, "{", '{"command": 7}', '{"command": "\\"/gone/python\\" -m bridge.cli"}'])
+def test_status_says_that_the_daemon_could_not_be_started(run: Run, resource: Path, start: str | None) -> None:
+    run("install")
+    file = resource / "Stembridge" / "mailbox" / "start.json"
+    file.unlink()
+    if start is not None:
+        file.write_text(start)
+    code, said = run("status")
+    assert code == 1
+    assert "the actions cannot start the daemon" in said
+    run("install")
+    assert run("status")[0] == 0
+
+
+def test_uninstall_needs_not_be_told_of_the_only_reaper_that_has_it(
+    run: Run, resource: Path, data_dir: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("install")
+    arguments = argparse.Namespace(action="uninstall", resource_path=None)
+    config = load(config_file, {"folders.data_dir": data_dir})
+    other = resource.parent / ".config" / "REAPER"
+    other.mkdir(parents=True)
+    (other / "reaper.ini").touch()
+    assert reaper_command(arguments, config, Place("linux", resource.parent, {})) == 0
+    assert str(resource) in capsys.readouterr().out
+    assert not (resource / "Scripts").exists()
+
+
+def test_a_mailbox_that_moves_away_is_left_to_the_other_reaper(
+    run: Run, resource: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "portable"
+    other.mkdir()
+    (other / "reaper.ini").touch()
+    run("install")
+    mailbox = resource / "Stembridge" / "mailbox"
+    run("install", "--mailbox", str(mailbox), told=other)
+    run("install", "--mailbox", str(tmp_path / "mail"))
+    assert (mailbox / "start.json").is_file()
+    run("install", "--mailbox", str(tmp_path / "mail"), told=other)
+    assert not mailbox.exists()
 
 
 def test_reapers_that_are_absent_or_wrong_are_an_error_in_words(run: Run, tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.doors.mailbox_watch import LOCK
 from bridge.reaper.install import (
+    DAEMON_LOCK,
     MAILBOX_FOLDERS,
     MANIFEST,
     NotInstalled,
@@ -137,8 +140,17 @@ def test_a_mailbox_that_moves_leaves_nothing_behind_but_what_waits(resource: Pat
     assert put(resource, mailbox=tmp_path / "mail").left == [old]
     (old / "requests" / "x.json").unlink()
     put(resource, mailbox=old)
+    assert not (tmp_path / "mail").exists()
     assert put(resource, mailbox=tmp_path / "mail").left == []
     assert not old.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_mailbox_that_is_only_named_in_another_way_stays(resource: Path, tmp_path: Path) -> None:
+    put(resource, mailbox=tmp_path / "mail")
+    (tmp_path / "post").symlink_to(tmp_path / "mail")
+    assert put(resource, mailbox=tmp_path / "post").left == []
+    assert (tmp_path / "mail" / "start.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["requests/i.1.json", "taken/i.1.json", "answers/1f2e3d4c/1.json", "audio/1.1.wav"])
@@ -152,6 +164,31 @@ def test_a_mailbox_in_which_something_waits_stays_whole(resource: Path, name: st
     assert uninstall(resource).left == [mailbox]
     assert everything(mailbox) == before
     assert read_manifest(resource) is None
+
+
+def test_what_the_daemon_leaves_in_a_mailbox_keeps_nobody_from_removing_it(resource: Path) -> None:
+    assert DAEMON_LOCK == LOCK
+    before = everything(resource)
+    put(resource)
+    (mailbox_of(resource) / DAEMON_LOCK).touch()
+    (mailbox_of(resource) / "answers" / "1f2e3d4c").mkdir()
+    assert uninstall(resource).left == []
+    assert everything(resource) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_to_the_checkout_that_we_run_from_is_left_alone(resource: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = resource.parent / "reaper_scripts"
+    (checkout / "Stembridge" / "lib").mkdir(parents=True)
+    for name in (SCRIPT, LIB):
+        (checkout / name.removeprefix("Scripts/")).write_bytes(FIRST[name])
+    (resource / "Scripts" / "Stembridge").symlink_to(checkout / "Stembridge")
+    monkeypatch.setattr("bridge.reaper.install.scripts_folder", lambda: checkout)
+    before = everything(checkout)
+    assert put(resource).written == [PATTERN]
+    uninstall(resource)
+    assert everything(checkout) == before
+    assert (resource / "Scripts" / "Stembridge").is_symlink()
 
 
 def test_a_mailbox_that_another_reaper_uses_stays(resource: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.reaper.payload import payload, scripts_folder
+from bridge import __version__
+from bridge.reaper.payload import payload, scripts_folder, version_of
 from bridge.reaper.reapack import header, index, lint, main, sources, stale
 
 PACKAGE, LIB = "Stembridge/Stembridge.lua", "Stembridge/lib/stembridge.lua"
@@ -32,6 +33,10 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
+def test_the_scripts_and_the_daemon_that_come_together_have_one_version() -> None:
+    assert version_of(payload()) == __version__
+
+
 def test_our_headers_are_right_and_our_index_is_up_to_date() -> None:
     assert lint(scripts_folder()) == []
     assert stale(scripts_folder()) == []
@@ -82,8 +87,8 @@ def _change(folder: Path) -> None:
 
 
 def _bump(folder: Path) -> None:
-    edit(folder / PACKAGE, "@version 0.2.0", "@version 0.3.0")
-    edit(folder / LIB, '"0.2.0"', '"0.3.0"')
+    edit(folder / PACKAGE, "@version 0.1.0", "@version 0.3.0")
+    edit(folder / LIB, '"0.1.0"', '"0.3.0"')
 
 
 @pytest.mark.parametrize(
@@ -120,11 +125,11 @@ def test_an_index_that_is_not_that_of_the_files_is_found(
 @pytest.mark.parametrize(
     ("file", "old", "new", "problem"),
     [
-        (PACKAGE, "-- @version 0.2.0\n", "", "@version is missing"),
-        (PACKAGE, "@version 0.2.0", "@version v2", "must begin with a digit"),
-        (PACKAGE, "@version 0.2.0", "@version 0.65536", "65535"),
-        (PACKAGE, "@version 0.2.0", "@version 0.2.1", "lib/stembridge.lua says 0.2.0"),
-        (PACKAGE, "-- @version 0.2.0", "-- @version 0.2.0\n--   1.0", "must be one line"),
+        (PACKAGE, "-- @version 0.1.0\n", "", "@version is missing"),
+        (PACKAGE, "@version 0.1.0", "@version v2", "must begin with a digit"),
+        (PACKAGE, "@version 0.1.0", "@version 0.65536", "65535"),
+        (PACKAGE, "@version 0.1.0", "@version 0.2.1", "lib/stembridge.lua says 0.1.0"),
+        (PACKAGE, "-- @version 0.1.0", "-- @version 0.1.0\n--   1.0", "must be one line"),
         (PACKAGE, "-- @metapackage\n", "", "@metapackage is missing"),
         (PACKAGE, "-- @metapackage", "-- @metapackage true", "has a value"),
         (PACKAGE, "@author", "@autor", "knows no tag @autor"),
