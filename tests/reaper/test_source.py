@@ -186,7 +186,7 @@ def test_a_script_that_is_ended_while_the_render_runs_puts_the_settings_back(rea
     project = reaper.open(song_project(tmp_path / "song", tracks=("Guitar", "Bass")))
     select(project, 1)
     project.master.values["I_SELECTED"] = 1.0
-    behaviour(reaper).after_cycles = 50
+    behaviour(reaper).after_cycles, behaviour(reaper).is_partial = 50, True
     script = reaper.resource / "endless.lua"
     (mailbox(reaper) / "audio").mkdir(parents=True)
     ask(reaper, "return 1")  # leaves ask.lua, which brings `app`
@@ -199,6 +199,7 @@ def test_a_script_that_is_ended_while_the_render_runs_puts_the_settings_back(rea
     running.terminate()
     reaper.check()
     assert selected(project) == [1.0, 0.0, 1.0]
+    assert audio_files(reaper) == []
 
 
 def test_settings_that_were_empty_are_empty_again(reaper: Reaper, tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ return function(app)
     return M
   end
 
-  -- YYYYMMDD-HHMMSS-<6 hex> in UTC: becomes the job's id. Ids of this REAPER sort in the order in which they were drawn,
-  -- also within a second: the daemon serves requests, and the window lists them, in that order.
+  -- YYYYMMDD-HHMMSS-<6 hex> in UTC: becomes the job's id. Ids of this REAPER sort in the order in which they were
+  -- drawn, also within a second: the daemon serves requests, and the window lists them, in that order.
   function M.new_id()
     local moment, tail = os.date("!%Y%m%d-%H%M%S-"), "0" .. hex(5)
     local last = reaper.GetExtState(SECTION, "last_id")
