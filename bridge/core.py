@@ -19,9 +19,18 @@ from bridge.intake import Probe, make_request
 from bridge.queue import JobQueue
 from engine.api import Capabilities
 from engine.audio import AudioInfo
-from protocol.errors import UnknownJob
+from protocol.errors import BadArgument, UnknownJob
 from protocol.events import Event, SessionChanged
-from protocol.job import NORMAL_PRIORITY, Job, JobRequest, ProjectRef, SourceRef, checked_job_id, new_job_id
+from protocol.job import (
+    LIVE_PRIORITY,
+    NORMAL_PRIORITY,
+    Job,
+    JobRequest,
+    ProjectRef,
+    SourceRef,
+    checked_job_id,
+    new_job_id,
+)
 from protocol.session import Session
 from protocol.task import parse_setting
 from protocol.vocabulary import JobState, Verb
@@ -108,7 +117,7 @@ class Core:
         self, verb: Verb, settings: Mapping[str, object], session: Session, job_id: str | None, reply_to: str
     ) -> Receipt:
         options = dict(settings)
-        priority = options.pop("priority", NORMAL_PRIORITY)
+        priority = _priority(options.pop("priority", NORMAL_PRIORITY))
         identity = checked_job_id(job_id) if job_id is not None else new_job_id()
         wanted = options.get("engine") or session.settings.get("engine")
         engine = parse_setting("engine", wanted) if wanted else self._engine_name
@@ -123,7 +132,7 @@ class Core:
         job = Job(
             id=identity,
             request=request,
-            priority=int(priority) if isinstance(priority, int | float) else NORMAL_PRIORITY,
+            priority=priority,
             created=self._now(),
             reply_to=(reply_to,),
         )
@@ -184,3 +193,11 @@ class Core:
                 listener(event)
             except Exception:
                 log.exception("a door could not take %s", type(event).__name__)
+
+
+def _priority(value: object) -> int:
+    if not isinstance(value, int | float) or value not in range(NORMAL_PRIORITY, LIVE_PRIORITY + 1):
+        raise BadArgument(
+            f"The priority must be a whole number from {NORMAL_PRIORITY} to {LIVE_PRIORITY}, not {str(value)[:40]!r}."
+        )
+    return int(value)

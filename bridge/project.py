@@ -210,10 +210,10 @@ def resolve_source(name: str, projects: Sequence[ProjectRef], media_roots: Seque
     if not spellings[0].is_absolute() and not folders:
         raise MissingContext(f"Open a project first (/stembridge/project), or give the full path of {name!r}.")
     bases = [Path()] if spellings[0].is_absolute() else list(dict.fromkeys(folders))
-    resolved = [path for base in bases for spelling in spellings if (path := _resolved(base / spelling)) is not None]
-    inside = [path for path in resolved if any(_is_inside(path, root) for root in roots)]
-    path = next((path for path in inside if _mode(path) is not None), None)
-    if path is None and len(inside) < len(resolved):
+    found = [[path for spelling in spellings if (path := _resolved(base / spelling)) is not None] for base in bases]
+    inside = [[path for path in paths if any(_is_inside(path, root) for root in roots)] for paths in found]
+    path = next((path for paths in inside for path in paths if _mode(path) is not None), None)
+    if path is None and any(paths and not within for paths, within in zip(found, inside, strict=True)):
         raise OutsideProject(
             f"{name!r} lies outside the opened projects: copy the file into the project's folder, or add its folder to "
             "`media_roots` in the configuration."

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from protocol import PROTOCOL_VERSION
@@ -113,7 +113,7 @@ class HelloProject(_Part):
 class SourcePart(_Part):
     """Audio in the mailbox (`files`, summed) or a file of the project (`file`); its first sample is `start_frame`."""
 
-    files: tuple[Annotated[str, BeforeValidator(_plain_name)], ...] = Field(default=(), max_length=64)
+    files: tuple[Annotated[str, AfterValidator(_plain_name)], ...] = Field(default=(), max_length=64)
     file: str | None = Field(default=None, max_length=4096)
     start_frame: Frame = 0
     frames: int | None = Field(default=None, ge=1, le=2**40)
@@ -125,13 +125,15 @@ class RegionPart(_Part):
 
 
 class TempoPart(_Part):
-    """From `time` (s) on; `linear` ramps the BPM in time up to the next one."""
+    """From `time` (s) on; `linear` ramps the BPM in time up to the next one, `new_bar` begins a bar without a change of
+    signature (a change always does)."""
 
     time: float
     bpm: float
     num: int
     den: int
     linear: bool = False
+    new_bar: bool = False
 
 
 class Checks(_Part):
@@ -179,7 +181,7 @@ class Request(_Envelope):
     def tempo_map(self) -> TempoMap:
         """Raises `BadArgument` for tempos, signatures or an order that cannot be."""
         return TempoMap(
-            tuple(TempoPoint(p.time, p.bpm, TimeSignature(p.num, p.den), p.linear) for p in self.tempo),
+            tuple(TempoPoint(p.time, p.bpm, TimeSignature(p.num, p.den), p.linear, p.new_bar) for p in self.tempo),
         )
 
     def parsed_key(self) -> Key | None:
@@ -189,7 +191,7 @@ class Request(_Envelope):
     def told_to(self, session: Session, project: ProjectRef, source: SourceRef | None, at: float) -> Session:
         """The session after all that this request says, at `at` seconds of the daemon's clock.
 
-        A source and a region that it does not name are not those of an earlier request. Raises `BadArgument`.
+        Regions that it does not name are not those of an earlier request. Raises `BadArgument`.
         """
         teller = f"reaper-script:{self.instance}"
         told: dict[str, Any] = {
@@ -352,12 +354,14 @@ def disagreements(request: Request) -> list[str]:
     ]
     if checks.start_bar is not None:
         line_s = tempo_map.bar_start(checks.start_bar)
-        counts = checks.start_beat * tempo_map.signature_at(line_s + _A_MOMENT_S).beats_per_count
-        if abs(tempo_map.beat_at(line_s) + counts - start) > _SAME_BEAT:
-            bar, _ = tempo_map.bar_at(tempo_map.time_at(start))
+        count = tempo_map.signature_at(line_s + _A_MOMENT_S).beats_per_count
+        if abs(tempo_map.beat_at(line_s) + checks.start_beat * count - start) > _SAME_BEAT:
+            start_s = tempo_map.time_at(start)
+            bar, into = tempo_map.bar_at(start_s)
+            counts = into / tempo_map.signature_at(start_s + _A_MOMENT_S).beats_per_count
             said.append(
-                f"REAPER says that the selection begins in bar {checks.start_bar}, Stembridge counts bar {bar}: the "
-                "names of takes may count bars differently."
+                f"REAPER says that the selection begins {checks.start_beat:.2f} counts into bar {checks.start_bar}, "
+                f"Stembridge says {counts:.2f} into bar {bar}: the names of takes may count bars differently."
             )
     return said
 

@@ -6,7 +6,7 @@ Conventions
 * A *beat* is a quarter note, as in every DAW's BPM. A *count* is one unit of the time signature's denominator.
 * Tempo is never rounded. A linear point changes the BPM linearly *in time* up to the next point (REAPER's "gradual"
   shape), so beats are a quadratic in time, and the inverse is solved in its numerically stable form.
-* A point that changes the time signature begins a new bar there; the bar before it may be cut short.
+* A point that changes the time signature, or says so, begins a new bar there; the bar before it may be cut short.
 * Before the first point its tempo and signature hold, back to minus infinity.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -67,12 +67,16 @@ class TimeSignature:
 
 @dataclass(frozen=True)
 class TempoPoint:
-    """From `time_s` on: this tempo and signature; `linear` ramps the BPM in time up to the next point."""
+    """From `time_s` on: this tempo and signature; `linear` ramps the BPM in time up to the next point.
+
+    `new_bar`: a bar begins here although the signature stays as it was.
+    """
 
     time_s: float
     bpm: float
     signature: TimeSignature = TimeSignature()
     linear: bool = False
+    new_bar: bool = False
 
     def __post_init__(self) -> None:
         _finite("A tempo point's time", self.time_s)
@@ -161,7 +165,7 @@ class TempoMap:
 
     def with_signature(self, signature: TimeSignature) -> TempoMap:
         """The same tempos under one signature throughout."""
-        return TempoMap(tuple(TempoPoint(p.time_s, p.bpm, signature, p.linear) for p in self.points))
+        return TempoMap(tuple(replace(point, signature=signature) for point in self.points))
 
     # --- seconds <-> beats ------------------------------------------------------------------------------------------
     @cached_property
@@ -218,7 +222,7 @@ class TempoMap:
         anchors = [_BarAnchor(0.0, 1, self.signature_at(0.0))]
         for point, segment in zip(self.points, self._segments, strict=True):
             last = anchors[-1]
-            if point.time_s <= 0 or point.signature == last.signature:
+            if point.time_s <= 0 or (point.signature == last.signature and not point.new_bar):
                 continue
             bars = math.ceil((segment.beat - last.beat) / last.signature.beats_per_bar - _BAR_EPSILON)
             anchors.append(_BarAnchor(segment.beat, last.bar + max(1, bars), point.signature))

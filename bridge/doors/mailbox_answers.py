@@ -57,6 +57,11 @@ class Ticket:
     def is_queued(self) -> bool:
         return self.job is not None and self.job.state is JobState.QUEUED and not self.answer.is_final
 
+    @property
+    def is_told(self) -> bool:
+        """Its last word is on the disk."""
+        return self.answer.is_final and not (self.held or self.unwritten or self.writer)
+
 
 class Answers:
     """The tickets of one mailbox. `ring` calls the script that shows answers; `now` is in seconds since the epoch."""
@@ -104,7 +109,8 @@ class Answers:
 
     def drop(self, ticket: Ticket) -> None:
         """Nothing is to be said of it."""
-        self.tickets.pop(ticket.address, None)
+        if self.tickets.get(ticket.address) is ticket:
+            del self.tickets[ticket.address]
 
     async def release(self, ticket: Ticket) -> None:
         """Write the first answer now; raises `OSError` if the disk does not take it (it is tried again later)."""
@@ -129,9 +135,9 @@ class Answers:
                 ticket.unwritten = True
             if ticket.unwritten:
                 ticket.writer = self._spawn(self._write_on(ticket))
-            elif ticket.answer.is_final and await asyncio.to_thread(self._files.shown, ticket.address) == "gone":
-                await asyncio.to_thread(self._files.forget, ticket.address)
-                self.drop(ticket)
+        told = {ticket.address: ticket for ticket in self.tickets.values() if ticket.is_told}
+        for address in await asyncio.to_thread(self._files.forget_fetched, told) if told else ():
+            self.drop(told[address])
 
     async def close(self, patience_s: float) -> None:
         """Write what is still to be said, for at most so long."""

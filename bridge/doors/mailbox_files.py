@@ -96,6 +96,17 @@ class MailboxFiles:
         """The script is done with the answer: delete the request."""
         (self.root / TAKEN / address.file_name).unlink(missing_ok=True)
 
+    def forget_fetched(self, addresses: Collection[Address]) -> list[Address]:
+        """Delete those of the requests whose answers the scripts are done with; which these are."""
+        fetched = [address for address in addresses if not self._answer_is_there(address)]
+        for address in fetched:
+            self.forget(address)
+        return fetched
+
+    def _answer_is_there(self, address: Address) -> bool:
+        folder = self.root / ANSWERS / address.instance
+        return any(os.path.lexists(folder / f"{address.id}.{suffix}") for suffix in ("json", "claimed.json"))
+
     # --- answers ------------------------------------------------------------------------------------------------------
     def write(self, answer: Answer) -> None:
         """Put an answer in the place of the one before, whole or not at all; a final one is on the disk then."""

@@ -72,17 +72,21 @@ class Clerk:
         self._surface, self._surface_port = surface, surface_port
         self._clock, self._now = clock, now
 
-    async def serve(self, address: Address) -> bool:
-        """Answer the request at `address`; False if there is none. Raises `OSError` if the disk does not take part."""
+    async def serve(self, address: Address) -> None:
+        """Answer the request at `address`, if it is there. Raises `OSError` if the disk does not take part."""
         content = await asyncio.to_thread(self._files.read_request, address)
         if content is None:  # withdrawn, or the folder vanished
-            return False
+            return
+        is_shown = await asyncio.to_thread(self._files.shown, address) != "gone"
         ticket = self._answers.tickets.get(address)  # of an earlier try, which the disk did not take
+        if ticket is not None and ticket.is_told and not is_shown:  # the script was done with it, and asks once more
+            self._answers.drop(ticket)
+            ticket = None
         if ticket is None:
-            if await asyncio.to_thread(self._files.shown, address) != "gone":  # answered before a kill
+            if is_shown:  # answered before a kill
                 await asyncio.to_thread(self._files.take, address)
                 await self.recover(address)
-                return True
+                return
             ticket = Ticket(address, self._first_answer(address, {}))
             self._answers.open(ticket)
             if self._surface is not None:
@@ -92,7 +96,6 @@ class Clerk:
         if not await asyncio.to_thread(self._files.take, address):
             await self._withdrawn(ticket)
         await asyncio.to_thread(self._files.remove_audio, ticket.audio)
-        return True
 
     async def recover(self, address: Address) -> None:
         """Take up a request that an earlier daemon had answered: its script may wait, its job may have gone on."""

@@ -28,7 +28,7 @@ LOOK_S = 2.0
 SWEEP_S = 3600.0
 LOCK = ".daemon.lock"
 BUSY_S = 300.0
-_QUICK_MS, _CALM_MS = 15, 100
+_QUICK_MS, _CALM_MS = 15, 50
 """Steps of the bell: a file is told of after one or two. While somebody works, about as soon as REAPER's 30 Hz would
 show; the first request after a pause waits a little, because 15 ms cost 0.3 % of a core all day."""
 
@@ -54,7 +54,7 @@ class Mailbox:
         self._identity: tuple[int, ...] | None = None
         self._line: asyncio.Queue[Address] = asyncio.Queue()
         self._seen: set[Address] = set()
-        """Waits in the line, is being served, or was served and could not be moved aside."""
+        """Waits in the line, is being served, or could not be, by a mistake of ours."""
         self._in_line: set[Address] = set()
         self._next_sweep = float("-inf")
         self._said = ""
@@ -142,7 +142,10 @@ class Mailbox:
             )
         self._listen()
         for address in await asyncio.to_thread(self._files.taken):
-            await self._clerk.recover(address)
+            try:
+                await self._clerk.recover(address)
+            except PermissionError as error:  # of this one file; the others are not to wait for it
+                log.warning("the request %s cannot be taken up again: %s", address.file_name, error)
         self._identity = identity
         self._say("is watched")
 
@@ -205,8 +208,8 @@ class Mailbox:
         while True:
             address = await self._line.get()
             try:
-                if not await self._clerk.serve(address):
-                    self._seen.discard(address)
+                await self._clerk.serve(address)
+                self._seen.discard(address)
             except OSError as error:
                 log.warning("%s waits, because the mailbox cannot be used: %s", address.file_name, error)
                 self._seen.discard(address)

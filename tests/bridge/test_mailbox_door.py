@@ -91,6 +91,8 @@ async def test_a_failed_job_says_why(desk: Studio) -> None:
     [
         ({"protocol": 2}, "version_mismatch", "update Stembridge"),
         ({"created": 1_000_000}, "stale_request", "ask again"),
+        ({"kind": "cancel", "job": "all", "created": 1_000_000}, "stale_request", "ask again"),
+        ({"kind": "hello", "created": 1_000_000}, "stale_request", "ask again"),
         ({"verb": "remix"}, "bad_argument", "verb is 'remix'"),
         ({"project": {"file": "/gone/A.rpp", "sample_rate": RATE}}, "project_gone", "/gone"),
         ({"project": {"file": "C:\\Songs\\A.rpp", "sample_rate": RATE}}, "project_error", "full path"),
@@ -113,6 +115,12 @@ async def test_what_cannot_be_is_refused_in_words_and_nothing_is_begun(
     assert await desk.core.jobs(9) == []
     if code not in ("task_invalid", "missing_context"):  # else the source is there already, for the next try
         assert list((desk.song / "Media").iterdir()) == []
+
+
+@pytest.mark.parametrize("priority", [11, -1, 10**30, 1e308, 7.5, "7"])
+async def test_a_priority_that_cannot_be_is_refused_in_words(desk: Studio, priority: object) -> None:
+    refused = await desk.state(desk.post(options={"priority": priority}), "refused")
+    assert "whole number from 0 to 10" in refused["error"]["sentence"]
 
 
 async def test_audio_that_is_not_there_or_of_another_rate_is_refused(desk: Studio) -> None:
@@ -159,6 +167,12 @@ async def test_a_redo_names_the_source_that_was_kept(desk: Studio) -> None:
     assert one is not None
     assert two is not None
     assert one.request.source == two.request.source
+
+
+async def test_a_redo_of_more_than_its_source_holds_is_refused_at_once(desk: Studio) -> None:
+    first = await desk.finished(desk.post())
+    again = desk.post(source=first["source"], regions=[{"start_frame": 0, "end_frame": FRAMES + 1}])
+    assert (await desk.state(again, "refused"))["error"]["code"] == "region_outside"
 
 
 async def test_a_generation_needs_no_source_and_forgets_the_one_before(desk: Studio) -> None:
@@ -230,6 +244,12 @@ async def test_two_reapers_on_one_mailbox_hear_only_their_own(desk: Studio) -> N
     await desk.state(theirs, "queued", other)
     assert desk.script.answer(theirs) is None
     assert other.answer(mine) is None
+
+
+async def test_the_id_of_anothers_job_does_not_lead_to_it(desk: Studio) -> None:
+    theirs = await desk.begun(desk.post(Script(desk.script.root, OTHER_INSTANCE)))
+    asked = desk.post(id=theirs, verb="generate", source=None)
+    assert (await desk.state(asked, "refused"))["error"]["code"] == "job_conflict"
 
 
 # --- hello ------------------------------------------------------------------------------------------------------------

@@ -115,6 +115,19 @@ def test_what_becomes_of_an_answer_is_seen(files: MailboxFiles) -> None:
     assert files.shown(ADDRESS) == "gone"
 
 
+def test_a_request_is_forgotten_when_its_answer_is_neither_there_nor_claimed(files: MailboxFiles) -> None:
+    taken = leave(files.root / "taken" / ADDRESS.file_name)
+    files.write(answer("done"))
+    final = files.root / "answers" / INSTANCE / f"{ADDRESS.id}.json"
+    assert files.forget_fetched([ADDRESS]) == []
+    claimed = final.rename(final.with_name(f"{ADDRESS.id}.claimed.json"))
+    assert files.forget_fetched([ADDRESS]) == []
+    assert taken.is_file()
+    claimed.unlink()
+    assert files.forget_fetched([ADDRESS]) == [ADDRESS]
+    assert not taken.exists()
+
+
 def test_a_damaged_answer_counts_as_one_that_says_nothing_yet(files: MailboxFiles) -> None:
     leave(files.root / "answers" / INSTANCE / f"{ADDRESS.id}.json", '{"state": "do')
     shown = files.shown(ADDRESS)

@@ -70,6 +70,30 @@ async def test_progress_is_written_a_few_times_a_second_and_the_end_at_once(tmp_
         assert done["serial"] - before <= 4
 
 
+async def test_what_is_said_while_an_answer_is_being_written_is_written_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, begun, go_on = MailboxFiles.write, threading.Event(), threading.Event()
+
+    def slow(files: MailboxFiles, answer: Any) -> None:
+        if answer.fraction == 0.5:
+            begun.set()
+            go_on.wait(30)
+        write(files, answer)
+
+    monkeypatch.setattr(MailboxFiles, "write", slow)
+    async with studio(tmp_path) as desk:
+        asked = await desk.begun(desk.post())
+        await desk.state(asked, "running")
+        desk.progress(0.5)
+        await until(begun.is_set)
+        desk.runner.finish(asked, desk.bench.folder, 1)
+        (opened,) = desk.door._mailboxes.values()
+        await until(lambda: all(ticket.answer.is_final for ticket in opened.answers.tickets.values()))
+        go_on.set()
+        await desk.state(asked, "done")
+
+
 async def test_a_job_that_makes_no_progress_gives_signs_of_life_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +192,18 @@ async def test_what_the_script_was_done_with_before_a_restart_is_not_answered_ag
         assert desk.script.request_file(claimed_only, "taken").exists()
         desk.script.finish(claimed_only)
         await until(lambda: not desk.script.request_file(claimed_only, "taken").exists())
+
+
+async def test_an_id_that_is_used_once_more_is_answered_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MailboxFiles, "forget_fetched", lambda *_: [])  # the daemon does not look in between
+    async with studio(tmp_path) as desk:
+        for _ in range(2):
+            refused = desk.post(id="again", verb="remix")
+            await desk.state(refused, "refused")
+            await until(lambda: not desk.script.request_file("again").exists())
+            done_with(desk, "again")
 
 
 async def test_a_job_that_no_journal_knows_is_answered_all_the_same(tmp_path: Path) -> None:

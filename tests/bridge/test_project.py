@@ -228,6 +228,15 @@ def test_nothing_outside_is_reached_by_dots_full_paths_or_links(project: Project
         resolve_source("../nothing.wav", [project])
 
 
+def test_a_file_that_is_gone_from_a_project_of_any_name_is_missing_not_outside(
+    project: ProjectRef, folder: Path
+) -> None:
+    gone = folder / "stembridge" / "sources" / "gone.wav"
+    for name in (str(gone), unicodedata.normalize("NFD", str(gone)), "gone.wav"):
+        with pytest.raises(SourceMissing, match="save it there first"):
+            resolve_source(name, [project])
+
+
 def test_a_folder_whose_name_begins_like_the_projects_is_outside(project: ProjectRef, folder: Path) -> None:
     sibling = folder.parent / (folder.name + " 2")
     sibling.mkdir()

@@ -90,6 +90,7 @@ def test_a_file_name_says_whose_and_which() -> None:
         ({"source": {"files": ["../a.wav"], "frames": 1}}, r"source.files.0 is '../a.wav' \(the plain name"),
         ({"source": {"files": ["a/b.wav"], "frames": 1}}, "source.files.0"),
         ({"source": {"files": ["a\\b.wav"], "frames": 1}}, "source.files.0"),
+        ({"source": {"files": [7], "frames": 1}}, "source.files.0 is 7"),
         ({"source": {"files": ["song.wav"], "frames": 1}}, "audio of another request"),
         ({"source": {"files": [], "frames": 1}}, "either files in audio/ or one file"),
         ({"id": "a", "source": {"files": ["a.1.wav"]}}, "not their length in frames"),
@@ -253,7 +254,8 @@ def test_where_reaper_and_we_agree_nothing_is_said() -> None:
         ({"start_qn": 32.002, "end_qn": 48.0}, ["begins 32.002"]),
         ({"start_qn": 32.0, "end_qn": 47.99}, ["ends 47.990"]),
         ({"start_qn": 31.0, "end_qn": 47.0}, ["begins 31.000", "ends 47.000"]),
-        ({"start_bar": 8, "start_beat": 0.0}, ["bar 8, Stembridge counts bar 9"]),
+        ({"start_bar": 8, "start_beat": 0.0}, ["0.00 counts into bar 8, Stembridge says 0.00 into bar 9"]),
+        ({"start_bar": 9, "start_beat": 2.0}, ["2.00 counts into bar 9, Stembridge says 0.00 into bar 9"]),
     ],
 )
 def test_where_they_differ_it_is_said(checks: Json, words: list[str]) -> None:
@@ -271,6 +273,16 @@ def test_a_start_that_is_half_a_sample_before_its_bar_line_is_in_the_same_place_
         tempo=[{"time": 0, "bpm": bpm, "num": 4, "den": 4}],
         regions=[{"start_frame": start, "end_frame": start + rate}],
         checks=checks,
+    )
+    assert disagreements(made) == []
+
+
+def test_a_marker_that_begins_a_bar_without_a_new_signature_is_counted_as_reaper_does() -> None:
+    first = {"time": 0, "bpm": 120, "num": 4, "den": 4}
+    made = asked(
+        tempo=[first, {**first, "time": 3.0, "new_bar": True}],  # in the middle of bar 2
+        regions=[{"start_frame": 5 * 44_100, "end_frame": 7 * 44_100}],
+        checks={"start_qn": 10.0, "end_qn": 14.0, "start_bar": 4, "start_beat": 0.0},
     )
     assert disagreements(made) == []
 

@@ -29,7 +29,9 @@ def tempo_maps(draw: st.DrawFn) -> TempoMap:
     times = [start]
     for gap in gaps:
         times.append(times[-1] + gap)
-    return TempoMap(tuple(TempoPoint(t, draw(bpms), draw(signatures), draw(st.booleans())) for t in times))
+    return TempoMap(
+        tuple(TempoPoint(t, draw(bpms), draw(signatures), draw(st.booleans()), draw(st.booleans())) for t in times)
+    )
 
 
 @given(tempo_maps(), st.floats(-100.0, TEN_HOURS_S), st.sampled_from(RATES))
@@ -95,6 +97,16 @@ def test_a_meter_change_begins_a_new_bar_and_may_cut_the_one_before() -> None:
     assert tempo_map.bar_start(4) == pytest.approx(5.0)
     assert tempo_map.bar_start(5) == pytest.approx(6.5)
     assert [(g.bar, g.count) for g in tempo_map.grid(4.0, 6.5)] == [(3, 1), (3, 2), (4, 1), (4, 2), (4, 3)]
+
+
+def test_a_point_may_begin_a_bar_without_a_change_of_meter() -> None:
+    plain = TempoMap.constant(120)
+    again = TempoMap((*plain.points, TempoPoint(5.0, 120, new_bar=True)))
+    assert [again.bar_start(bar) for bar in (3, 4, 5)] == pytest.approx([4.0, 5.0, 7.0])
+    assert [(g.bar, g.count) for g in again.grid(4.5, 6.0)] == [(3, 2), (4, 1), (4, 2)]
+    assert again.with_signature(TimeSignature(3, 4)).bar_start(5) == pytest.approx(5.0)
+    on_a_line = TempoMap((*plain.points, TempoPoint(6.0, 120, new_bar=True)))
+    assert [on_a_line.bar_start(bar) for bar in range(1, 9)] == [plain.bar_start(bar) for bar in range(1, 9)]
 
 
 @given(st.floats(30, 300), st.integers(1, 64), st.sampled_from([44_100, 48_000, 96_000]), st.integers(1, 200))

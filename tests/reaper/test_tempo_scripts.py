@@ -42,8 +42,8 @@ def label(reaper: Reaper, start_s: float, end_s: float) -> str:
 def as_the_daemon_reads_it(points: list[dict[str, Any]]) -> TempoMap:
     return TempoMap(
         tuple(
-            TempoPoint(point["time"], point["bpm"], TimeSignature(point["num"], point["den"]), point["linear"])
-            for point in points
+            TempoPoint(p["time"], p["bpm"], TimeSignature(p["num"], p["den"]), p["linear"], p.get("new_bar", False))
+            for p in points
         )
     )
 
@@ -59,6 +59,17 @@ def test_reaper_and_daemon_count_the_same_quarter_notes_and_bars(reaper: Reaper,
         bar, quarter_notes = theirs.bar_at(start_s)
         count = theirs.signature_at(start_s).beats_per_count
         assert (found["start_bar"], found["start_beat"] * count) == (bar, pytest.approx(quarter_notes, abs=1e-3))
+
+
+def test_a_signature_set_again_begins_a_bar_for_both(reaper: Reaper) -> None:
+    markers = [TempoMarker(0.0, 120.0, 4, 4), TempoMarker(3.0, 120.0, 4, 4), TempoMarker(6.0, 90.0)]
+    reaper.open(Project(bpm=120.0, tempo=markers))
+    points = tempo_map(reaper, 20.0)
+    assert [point.get("new_bar") for point in points] == [None, True, None]
+    for start_s in (2.5, 3.0, 5.0, 8.0):
+        found = checks(reaper, start_s, 20.0)
+        bar, counts = as_the_daemon_reads_it(points).bar_at(start_s)
+        assert (found["start_bar"], found["start_beat"]) == (bar, pytest.approx(counts, abs=1e-9))
 
 
 def test_tempos_travel_as_the_doubles_they_are(reaper: Reaper) -> None:

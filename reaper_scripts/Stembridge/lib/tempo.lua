@@ -9,7 +9,7 @@ return function(app)
   local M = {}
 
   -- The marker in force at project time 0 and all later ones until until_s (seconds) and one beyond: a list of
-  -- {time, bpm, num, den, linear}.
+  -- {time, bpm, num, den, linear}, and new_bar where a marker repeats the signature: REAPER begins a measure there.
   function M.map(proj, until_s)
     local num, den, bpm = reaper.TimeMap_GetTimeSigAtTime(proj, 0)
     local map = { { time = 0.0, bpm = bpm, num = num, den = den, linear = false } }
@@ -20,6 +20,8 @@ return function(app)
         local changes = marker_num > 0 and marker_den > 0
         local marker = { time = math.max(time, 0.0), bpm = marker_bpm, num = changes and marker_num or before.num,
           den = changes and marker_den or before.den, linear = linear }
+        local repeats = changes and marker_num == before.num and marker_den == before.den
+        if repeats and time > before.time then marker.new_bar = true end
         map[time <= before.time and #map or #map + 1] = marker
         if time > until_s then break end
       end
