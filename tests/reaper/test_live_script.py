@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from tests.support.reascript.projects import add_audio, midi_project, song_file,
 ACTION = "Start or stop live extension"
 PHRASE_S = 8.0
 """Four bars at 120 BPM."""
-
-
-@pytest.fixture(params=["5.3", "5.4"])
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ from tests.support.reascript.rpp_reading import ReadItem, read
 STEP = "Stembridge: repaint bars 9-12"
 RAMPED_END_S = 25.846153846153847
 """Four bars of 97.5 BPM after 16 s: between two samples."""
-
-
-@pytest.fixture(params=["5.3", "5.4"])
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 @pytest.fixture

@@ -22,13 +22,6 @@ from tests.support.reascript.rpp_reading import read
 STEP = "Stembridge: complete bars 9-12"
 
 
-@pytest.fixture(params=["5.3", "5.4"])
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "Song"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import soundfile
 
 from protocol.job import checked_job_id
 from protocol.mailbox import Address, Request, disagreements, parse
-from tests.support.lua_modules import LUAS, action, ask, mailbox, requests, select, select_time
+from tests.support.lua_modules import action, ask, mailbox, requests, select, select_time
 from tests.support.reascript import audio
-from tests.support.reascript.api_accessor import open_accessors
 from tests.support.reascript.api_render import behaviour
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project, TempoMarker
@@ -34,15 +32,6 @@ from tests.support.reascript.rpp import dump
 
 RATE = 44100
 BAR_9, BAR_13 = 16 * RATE, 24 * RATE
-
-
-@pytest.fixture(params=LUAS)
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    assert open_accessors(host) == []
-    assert (host.answers.user_inputs, host.answers.boxes) == ([], [])
-    host.check()
 
 
 def opened(reaper: Reaper, project: Project, *tracks: int, bars: tuple[float, float] = (16.0, 24.0)) -> Project:

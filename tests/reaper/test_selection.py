@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.lua_modules import LUAS, ask, select, select_time
+from tests.support.lua_modules import ask, select, select_time
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project
 from tests.support.reascript.projects import add_audio, add_track, song_project
@@ -28,13 +27,6 @@ capture.items = guids(capture.items, function(item)
 end)
 return capture, nil
 """
-
-
-@pytest.fixture(params=LUAS)
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 def capture(reaper: Reaper, verb: str = "repaint") -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,13 +24,10 @@ FIELDS = ["key", "prompt", "negative_prompt", "variations", "seed", "strength", 
 GOOD = ["F#m", "calmer, with brushes", "no, really no, drums", "2", "7", "0,25", "dry", "10", "8"]
 
 
-@pytest.fixture(params=LUAS)
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    host.open(Project())
-    yield host
-    assert host.answers.user_inputs == []
-    host.check()
+@pytest.fixture
+def reaper(reaper: Reaper) -> Reaper:
+    reaper.open(Project())
+    return reaper
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.lua_modules import LUAS, ask, mailbox, select
+from tests.support.lua_modules import ask, mailbox, select
 from tests.support.reascript import audio
 from tests.support.reascript.api_accessor import open_accessors
 from tests.support.reascript.api_render import behaviour, targets
@@ -30,14 +29,6 @@ app.source.write(capture, app.mailbox.open(), "%s", %d, %d, "%s", function(sourc
   give(source, sentence)
 end)
 """
-
-
-@pytest.fixture(params=LUAS)
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    assert open_accessors(host) == []
-    host.check()
 
 
 def written(reaper: Reaper, mode: str, start: int, end: int, tracks: tuple[int, ...] = (0,)) -> tuple[Any, Any]:

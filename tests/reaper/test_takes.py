@@ -4,7 +4,6 @@ user's removed."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from tests.support.reascript.rpp import dump
 
 AGAIN = "20261123-080000-aaaaaa"
 NONE = "No take of Stembridge here."
-
-
-@pytest.fixture(params=["5.3", "5.4"])
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 @pytest.fixture

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protocol.music import TempoMap, TempoPoint, TimeSignature
-from tests.support.lua_modules import LUAS, ask
+from tests.support.lua_modules import ask
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Project, TempoMarker
 from tests.support.reascript.projects import Tempo, tempo_markers
 
 PROJECT = "local proj = reaper.EnumProjects(-1) "
-
-
-@pytest.fixture(params=LUAS)
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 def tempo_map(reaper: Reaper, until_s: float) -> list[dict[str, Any]]:

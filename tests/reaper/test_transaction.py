@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,6 @@ CHANGES_ALL = """
     %s
   end))
 """
-
-
-@pytest.fixture(params=["5.3", "5.4"])
-def reaper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reaper]:
-    host = Reaper(tmp_path / "REAPER", lua=request.param)
-    yield host
-    host.check()
 
 
 @pytest.fixture

@@ -58,18 +58,9 @@ return function(app)
     return found
   end
 
-  local function selected_items(proj)
-    local items = {}
-    for i = 0, reaper.CountMediaItems(proj) - 1 do
-      local item = reaper.GetMediaItem(proj, i)
-      if reaper.IsMediaItemSelected(item) then items[#items + 1] = item end
-    end
-    return items
-  end
-
   -- The families of the selected items, else of what was placed last; an empty list if there are none.
   function M.chosen(proj)
-    local found = families_of(selected_items(proj))
+    local found = families_of(app.selection.selected_items(proj))
     if #found > 0 then return found end
     return families_of(app.takes.remembered(proj))
   end
@@ -142,7 +133,7 @@ return function(app)
 
   -- Removes takes: {item = {take, ...}}. No function does that, only an action on the active takes of selected items.
   local function remove(proj, doomed)
-    local selected = selected_items(proj)
+    local selected = app.selection.selected_items(proj)
     while true do
       local items = {}
       for item, takes in pairs(doomed) do

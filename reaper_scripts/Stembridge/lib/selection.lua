@@ -66,7 +66,8 @@ return function(app)
     return tracks
   end
 
-  local function selected_items(proj)
+  -- In the order of the project.
+  function M.selected_items(proj)
     local items = {}
     for i = 0, reaper.CountMediaItems(proj) - 1 do
       local item = reaper.GetMediaItem(proj, i)
@@ -139,7 +140,7 @@ return function(app)
   -- start_s, end_s, tracks, how; or nil and a sentence.
   local function selected(proj)
     local start_s, end_s = reaper.GetSet_LoopTimeRange2(proj, false, false, 0, 0, false)
-    local edits, items = razor_edits(proj), selected_items(proj)
+    local edits, items = razor_edits(proj), M.selected_items(proj)
     if end_s > start_s then
       local tracks = selected_tracks(proj)
       if #tracks == 0 then tracks = tracks_of(items, start_s, end_s) end

@@ -231,6 +231,8 @@ class Reaper:
 
         self.raise_faults()
         self.check_balance("at the end")
+        if unasked := [name for name, waiting in vars(self.answers).items() if waiting]:
+            raise UnexpectedDialog(f"the test has answers to dialogs that never came: {unasked}")
         if left := open_accessors(self):
             raise Unbalanced(f"audio accessors that were not destroyed: {len(left)}")
         for project in self.projects:
