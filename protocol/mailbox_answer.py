@@ -15,6 +15,7 @@ from protocol import PROTOCOL_VERSION
 from protocol.errors import StembridgeError
 from protocol.job import Failure, Job, Progress, Take
 from protocol.mailbox import Address
+from protocol.mailbox_words import for_reaper
 from protocol.vocabulary import JobState, TrackClass
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "refused"]
@@ -124,7 +125,7 @@ class Answer(_Part):
 
     def refused(self, error: StembridgeError) -> Answer:
         """Nothing was begun, for this reason."""
-        return self.with_(state="refused", error=Failure.of(error), position=0)
+        return self.with_(state="refused", error=for_reaper(Failure.of(error)), position=0)
 
     def about(self, job: Job, position: int) -> Answer:
         """The job's state and, when it is done, its takes."""
@@ -132,7 +133,7 @@ class Answer(_Part):
             "state": job.state.value,
             "engine": job.request.engine,
             "position": position if job.state is JobState.QUEUED else 0,
-            "error": job.failure,
+            "error": job.failure and for_reaper(job.failure),
             "source": AnsweredSource.of(job),
         }
         if job.state is JobState.QUEUED:  # perhaps once more, after an engine that died

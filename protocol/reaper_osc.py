@@ -168,10 +168,12 @@ def _exact(session: Session, told: Sequence[Region], heard_s: float) -> float:
 
 # --- the region at the position ---------------------------------------------------------------------------------------
 _SIGN_WORDS, _MODE_WORDS = "sharp|flat|natural", "minor|major|min|maj|moll|mol|dur|aeolian|ionian"
+_MODES_UNKNOWN = "dorian|phrygian|lydian|mixolydian|locrian|harmonic|melodic"
+"""Taken into the token, so that it names no key that we know: ``key=C dorian`` is not C major."""
 _KEY_TOKEN = re.compile(
     rf"""(?<!\w)key\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'
-    |(?P<bare>[^\s"',;|)\]}}>!/]+(?:\s+(?:{_SIGN_WORDS})\b)?(?:\s+(?:{_MODE_WORDS})\b)?))""",
-    re.IGNORECASE | re.VERBOSE,
+    |(?P<bare>[^\s"',;|)\]}}>!/]+(?:\s+(?:{_SIGN_WORDS})\b)?(?:\s+(?:{_MODE_WORDS}|{_MODES_UNKNOWN})\b)?))""",
+    re.IGNORECASE | re.VERBOSE | re.ASCII,  # as the patterns of Lua
 )
 
 

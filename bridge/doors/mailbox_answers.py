@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.doors.mailbox_files import MailboxFiles
+from bridge.doors.mailbox_trouble import Trouble
 from protocol.events import Event, JobChanged, JobProgressed
 from protocol.job import Job
 from protocol.mailbox import Address, client_of
@@ -72,6 +73,7 @@ class Answers:
         self._files, self._ring, self._clock, self._now = files, ring, clock, now
         self.tickets: dict[Address, Ticket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble = Trouble(files.root, "could not be answered and is kept", clock)
 
     def of_job(self, job_id: str) -> list[Ticket]:
         """The tickets of a job that can still change."""
@@ -168,7 +170,7 @@ class Answers:
                         await ticket.hurry.wait()
                 await self._write(ticket)
         except OSError as error:
-            log.warning("the answer to %s could not be written and is kept: %s", ticket.address.file_name, error)
+            self._trouble.met(ticket.address.file_name, error)
         except Exception:
             log.exception("the answer to %s could not be written", ticket.address.file_name)
         finally:
@@ -183,6 +185,7 @@ class Answers:
             await asyncio.to_thread(self._files.write, said)
             ticket.unwritten = ticket.answer is not said
             ticket.written_at = self._clock()
+            self._trouble.over()
         if said.is_final:
             self._spawn(self._ring_later(ticket))
 

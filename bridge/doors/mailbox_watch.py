@@ -20,6 +20,7 @@ from bridge.desk import Desk
 from bridge.doors.mailbox_answers import Answers
 from bridge.doors.mailbox_files import REQUESTS, MailboxFiles
 from bridge.doors.mailbox_requests import Clerk, Surface
+from bridge.doors.mailbox_trouble import Trouble
 from protocol.mailbox import Address
 
 log = logging.getLogger("stembridge.mailbox")
@@ -58,6 +59,7 @@ class Mailbox:
         self._in_line: set[Address] = set()
         self._next_sweep = float("-inf")
         self._said = ""
+        self._trouble = Trouble(root, "waits, because the mailbox cannot be used", clock)
         self._looking: asyncio.Task[None] | None = None
         self._serving: asyncio.Task[None] | None = None
         self._bell: asyncio.Task[None] | None = None
@@ -209,9 +211,10 @@ class Mailbox:
             address = await self._line.get()
             try:
                 await self._clerk.serve(address)
+                self._trouble.over()
                 self._seen.discard(address)
             except OSError as error:
-                log.warning("%s waits, because the mailbox cannot be used: %s", address.file_name, error)
+                self._trouble.met(address.file_name, error)
                 self._seen.discard(address)
             except Exception:
                 log.exception("could not serve %s", address.file_name)

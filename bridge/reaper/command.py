@@ -6,6 +6,7 @@ Returns the exit code: 0 done, 1 something is not as it should be and was told.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,14 +30,18 @@ def main(arguments: argparse.Namespace, config: Config, place: Place | None = No
         return _status(arguments.resource_path, config, place)
     if arguments.action == "install":
         return _install(chosen(arguments.resource_path, place), arguments, config)
+    vanished = _vanished(arguments.resource_path, config)
     installed = [resource for resource in known_resources(config, place) if read_manifest(resource) is not None]
     if arguments.resource_path is None and len(installed) == 1:
         return _uninstall(installed[0], config)
+    if len(vanished) == 1 and (arguments.resource_path is not None or not installed):
+        return _forget(vanished[0], config)
     return _uninstall(chosen(arguments.resource_path, place), config)
 
 
 # --- install ----------------------------------------------------------------------------------------------------------
 def _install(resource: Path, arguments: argparse.Namespace, config: Config) -> int:
+    installs.require_utf8(resource, arguments.mailbox, arguments.config, arguments.data_dir)
     version = version_of(payload())
     mailbox = arguments.mailbox.expanduser().absolute() if arguments.mailbox else None
     start = start_file(config.osc.port, _serve_arguments(arguments))
@@ -98,6 +103,27 @@ def _uninstall(resource: Path, config: Config) -> int:
         "What REAPER itself keeps is yours to remove: the entries 'Script: Stembridge_...' of the action list, and the "
         "OSC surface."
     )
+    return OK
+
+
+def _vanished(told: Path | None, config: Config) -> list[Path]:
+    """The REAPERs that the daemon is to serve and in which nothing of ours is left: all, or only the one named."""
+    wanted = told.expanduser().absolute() if told else None
+    known = (resource for resource in registered(config.data_dir.absolute()) if wanted in (None, resource))
+    return [resource for resource in known if not os.path.lexists(resource / installs.MANIFEST)]
+
+
+def _forget(resource: Path, config: Config) -> int:
+    """Have the daemon no longer watch for a REAPER whose resource folder, or what we put into it, is gone."""
+    mailbox = registered(config.data_dir.absolute())[resource]
+    try:
+        stays = not _is_shared(mailbox, resource, config) and not installs.remove_mailbox(mailbox)
+    except OSError as error:
+        raise installs.in_words(error, mailbox) from error
+    _register(config, resource, None)
+    for line in _told(Outcome(left=[mailbox] if stays else [])):
+        _say(line)
+    _say(f"Nothing of Stembridge is left in {resource}; the daemon no longer looks at its mailbox {mailbox}.")
     return OK
 
 

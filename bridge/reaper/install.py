@@ -9,6 +9,7 @@ not even opened here.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,6 +74,19 @@ def mailbox_of(resource: Path) -> Path:
 
 
 # --- install ----------------------------------------------------------------------------------------------------------
+def require_utf8(*paths: Path | None) -> None:
+    """Raise `NotInstalled` for a name that no file of ours could tell the scripts or the daemon."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(path or "").decode("utf-8", "replace")
+            raise NotInstalled(
+                f"The name {shown} is not UTF-8 text, so neither REAPER's scripts nor the daemon could be told of it: "
+                "rename that folder, then run the command again."
+            ) from None
+
+
 def install(
     resource: Path,
     contents: Mapping[str, bytes],
@@ -92,7 +106,7 @@ def install(
         outcome = _install(resource, before, contents, version, mailbox, start)
         old = Path(before.mailbox or resource / MAILBOX)
         moved = old.exists() and not old.samefile(mailbox_of(resource))  # not only written in another way
-        if moved and not keep_mailbox and not _remove_mailbox(old):
+        if moved and not keep_mailbox and not remove_mailbox(old):
             outcome.left.append(old)
         return outcome
     except OSError as error:
@@ -171,7 +185,7 @@ def uninstall(resource: Path, *, keep_mailbox: bool = False) -> Outcome:
     outcome, mailbox = Outcome(), Path(manifest.mailbox)
     try:
         _remove(resource, manifest.files, outcome)
-        if not keep_mailbox and not _remove_mailbox(mailbox):
+        if not keep_mailbox and not remove_mailbox(mailbox):
             outcome.left.append(mailbox)
         (resource / MANIFEST).unlink()
         _remove_folders(resource, manifest.folders)
@@ -199,7 +213,7 @@ def _remove(resource: Path, files: Mapping[str, str], outcome: Outcome) -> None:
             outcome.left.append(resource / name)
 
 
-def _remove_mailbox(mailbox: Path) -> bool:
+def remove_mailbox(mailbox: Path) -> bool:
     """Remove an empty mailbox; False if something waits in it, and all stays."""
     if waiting(mailbox):
         return False

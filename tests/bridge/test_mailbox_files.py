@@ -105,6 +105,26 @@ def test_an_answer_replaces_the_one_before_and_nothing_else_is_left(files: Mailb
     assert [p.name for p in folder.iterdir()] == [f"{ADDRESS.id}.json"]
 
 
+def test_a_final_answer_is_whole_on_the_disk_before_it_takes_its_name(
+    files: MailboxFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, on_the_disk, shown = answer("done"), [], []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        on_the_disk.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+
+    def renamed(self: Path, target: Path) -> Path:
+        shown.append(((self.stat().st_ino, len(done.to_json())) in on_the_disk, target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    files.write(done)
+    assert shown == [(True, f"{ADDRESS.id}.json")]
+
+
 def test_what_becomes_of_an_answer_is_seen(files: MailboxFiles) -> None:
     assert files.shown(ADDRESS) == "gone"
     files.write(answer("done"))

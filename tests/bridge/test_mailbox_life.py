@@ -59,6 +59,18 @@ async def test_an_answer_that_nobody_fetches_rings_once_and_one_that_is_fetched_
         assert surface.refreshed == 3
 
 
+async def test_only_requests_ring_a_check_or_a_cancel_does_not(tmp_path: Path) -> None:
+    surface = Surface()
+    async with studio(tmp_path, surface=surface) as desk:
+        for kind in ("hello", "cancel"):
+            asked = desk.post(kind=kind, job="all", source=None, doorbell=f"_RS{kind}")
+            assert (await desk.state(asked, "done"))["kind"] == kind
+        await desk.state(desk.post(doorbell="_RSrequest", verb="remix"), "refused")
+        (opened,) = desk.door._mailboxes.values()
+        await until(lambda: surface.rung and not opened.answers._tasks)
+        assert surface.rung == ["_RSrequest"]
+
+
 async def test_progress_is_written_a_few_times_a_second_and_the_end_at_once(tmp_path: Path) -> None:
     async with studio(tmp_path) as desk:
         asked = await desk.begun(desk.post())
@@ -276,6 +288,31 @@ async def test_a_disk_that_refuses_an_answer_is_tried_again(tmp_path: Path, monk
         await desk.state(asked, "running")
         await until(lambda: not desk.script.request_file(asked).exists())
         assert len(await desk.jobs()) == 1
+
+
+async def test_a_full_disk_is_told_in_the_log_once_and_once_more_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stembridge.mailbox")
+    write, refused, full = MailboxFiles.write, [], threading.Event()
+
+    def refusing(self: MailboxFiles, answer: Any) -> None:
+        if full.is_set():
+            refused.append(answer.id)
+            raise OSError(28, "No space left on device")
+        write(self, answer)
+
+    monkeypatch.setattr(MailboxFiles, "write", refusing)
+    async with studio(tmp_path) as desk:
+        full.set()
+        asked = [desk.post(), desk.post()]
+        await until(lambda: min(map(refused.count, asked)) > 5)
+        full.clear()
+        for each in asked:
+            await until(lambda each=each: desk.script.answer(each))
+        said = [record.getMessage() for record in caplog.records]
+        assert sum("No space left" in line for line in said) == 2  # the request waits; its answer is kept
+        await until(lambda: caplog.text.count("can be used again") == 2)
 
 
 async def test_a_long_file_holds_up_neither_the_loop_nor_another_mailbox(

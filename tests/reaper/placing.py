@@ -18,6 +18,7 @@ from tests.support.reascript.audio import Audio, master_mix
 from tests.support.reascript.host import Reaper
 from tests.support.reascript.model import Item, Project, Take, Track
 from tests.support.reascript.rpp import dump
+from tests.support.reascript.tempo import TempoRules
 
 ROOT = Path(__file__).resolve().parents[2] / "reaper_scripts" / "Stembridge"
 
@@ -84,16 +85,19 @@ class Stage:
         **origin: Any,
     ) -> dict[str, Any]:
         """The daemon's last word on a request from the first track; `origin`: what differs in it."""
-        first = takes[0]
+        first, tempo = takes[0], TempoRules(self.project)
+        start_s, end_s = (frame / self.rate for frame in (first["start_frame"], first["start_frame"] + first["frames"]))
+        start_qn, end_qn = tempo.qn_at(start_s), tempo.qn_at(end_s)
         asked = {
             "verb": verb, "key": "Am", "options": {}, "settings": {"prompt": "calmer", "variations": 2},
             "regions": [{"start_frame": first["start_frame"], "end_frame": first["start_frame"] + first["frames"]}],
             "tempo": [{"time": 0.0, "bpm": 120.0, "num": 4, "den": 4, "linear": False}],
-            "checks": {"start_qn": 32.0, "end_qn": 48.0, "start_bar": 9, "start_beat": 0.0},
+            "checks": {"start_qn": start_qn, "end_qn": end_qn, "start_bar": 9, "start_beat": 0.0},
             "project": {"file": str(self.project.path), "media": str(self.folder / "Media"), "sample_rate": self.rate},
         }  # fmt: skip
         came_from = {
             "project_file": str(self.project.path), "project_name": "Song.rpp", "verb": verb, "place": place,
+            "tab": str(self.reaper.pointer(self.project)),
             "tracks": [self.tracks[0].guid], "items": [], "mute_original": False, "title": "bars 9-12",
             "undo": f"Stembridge: {verb} bars 9-12", "prompt": "calmer",
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import soundfile
 
 from tests.reaper.placing import JOB, Stage, audio_of, made_by, spans
 from tests.support.reascript.host import Reaper
-from tests.support.reascript.model import Item, Project
+from tests.support.reascript.model import Item, Project, TempoMarker
 from tests.support.reascript.projects import (
     add_audio,
     crossfaded_project,
@@ -296,3 +297,66 @@ def test_items_that_the_user_moved_meanwhile_are_taken_as_they_are(reaper: Reape
     item.values["D_POSITION"] = 22.0
     stage.place(answer)
     assert spans(stage.tracks[0]) == [(16.0, 22.0), (22.0, 24.0), (24.0, 42.0)]
+
+
+def split_there(item: Item) -> None:
+    """By the user, in the middle of the region; the right part is a new item with new GUIDs."""
+    assert item.track is not None
+    add_audio(item.track, item.takes[0].source.path, 20.0, item.end - 20.0, offset_s=20.0)  # type: ignore[union-attr]
+    item.values["D_LENGTH"] = 20.0
+
+
+def glued(item: Item) -> None:
+    """One new item in place of the old one."""
+    track = item.track
+    assert track is not None
+    track.items.remove(item)
+    add_audio(track, item.takes[0].source.path, 0.0, 48.0)  # type: ignore[union-attr]
+
+
+EDITS: dict[str, Callable[[Item], object]] = {
+    "trimmed": lambda item: item.values.update(D_LENGTH=18.0),
+    "deleted": lambda item: item.track.items.remove(item),  # type: ignore[union-attr]
+    "split": split_there,
+    "glued": glued,
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_whatever_became_of_the_item_the_take_lies_where_it_was_asked(reaper: Reaper, folder: Path, edit: str) -> None:
+    stage = Stage(reaper, song_project(folder), folder)
+    take = stage.take(1, 16.0, 24.0)
+    answer = stage.answer([take])
+    EDITS[edit](stage.tracks[0].items[0])
+    stage.before, stage.heard_before = dump(stage.project), stage.heard()
+    stage.place(answer)
+    assert np.array_equal(stage.inside(16.0, 24.0), audio_of(take))
+    stage.keeps_outside(16.0, 24.0)
+    stage.undone(STEP)
+
+
+def test_on_an_item_made_faster_meanwhile_the_take_keeps_its_own_speed_and_the_rest_its_place(
+    reaper: Reaper, folder: Path
+) -> None:
+    stage = Stage(reaper, song_project(folder), folder)
+    answer = stage.answer([stage.take(1, 16.0, 24.0)])
+    stage.tracks[0].items[0].takes[0].values["D_PLAYRATE"] = 1.25
+    stage.tracks[0].items[0].values["D_LENGTH"] = 38.0
+    stage.place(answer)
+    assert spans(stage.tracks[0]) == [(0.0, 16.0), (16.0, 24.0), (24.0, 38.0)]
+    _, middle, right = stage.tracks[0].items
+    assert [take.values["D_PLAYRATE"] for take in (*middle.takes, *right.takes)] == [1.25, 1.0, 1.25]
+    assert [take.values["D_STARTOFFS"] for take in (*middle.takes, *right.takes)] == [20.0, 0.0, 30.0]
+
+
+@pytest.mark.parametrize(("at_s", "told"), [(4.0, True), (20.0, True), (24.0, False)])
+def test_a_tempo_that_changed_meanwhile_is_told_and_the_take_lies_at_the_time_that_was_asked(
+    reaper: Reaper, folder: Path, at_s: float, told: bool
+) -> None:
+    stage = Stage(reaper, song_project(folder), folder)
+    take = stage.take(1, 16.0, 24.0)
+    answer = stage.answer([take])
+    stage.project.tempo = [TempoMarker(0.0, 120.0, 4, 4), TempoMarker(at_s, 97.5)]
+    message = stage.place(answer)
+    assert ("The tempo changed meanwhile" in message) is told
+    assert np.array_equal(stage.inside(16.0, 24.0), audio_of(take))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,8 +180,41 @@ def test_a_project_saved_under_another_name_is_known_by_its_tracks(reaper: Reape
     answer = stage.answer([stage.take(1, 16.0, 24.0)])
     stage.project.path = folder / "Song take 2.rpp"
     reaper.open(song_project(folder.parent / "Other", name="Other"))
-    stage.place(answer)
+    message = stage.place(answer)
+    assert "The project was Song.rpp when this was asked, and is Song take 2.rpp now." in message
     assert len(stage.tracks[0].items) == 3
+
+
+def test_another_version_of_a_closed_song_never_gets_its_takes(reaper: Reaper, folder: Path) -> None:
+    """Versions of a song, and projects from one template, have tracks of the same GUIDs."""
+    stage = Stage(reaper, song_project(folder), folder)
+    answer = stage.answer([stage.take(1, 16.0, 24.0)])
+    version = reaper.open(song_project(folder, name="Song v2"))
+    version.tracks[0].guid = stage.tracks[0].guid
+    untouched = dump(version)
+    reaper.close(stage.project)
+    assert "The project Song.rpp is not open any more" in stage.refused(answer)
+    assert dump(version) == untouched
+
+
+@pytest.mark.parametrize("asks", [0, 1])
+def test_of_two_tabs_of_one_file_the_one_that_asked_gets_the_takes(reaper: Reaper, folder: Path, asks: int) -> None:
+    stage = Stage(reaper, song_project(folder), folder)
+    answer = stage.answer([stage.take(1, 16.0, 24.0)])
+    stage.reaper.open(copy.deepcopy(stage.project))
+    tabs = list(reaper.projects)
+    answer["origin"]["tab"] = str(reaper.pointer(tabs[asks]))
+    stage.place(answer)
+    assert [len(tab.tracks[0].items) for tab in tabs] == ([3, 1] if asks == 0 else [1, 3])
+
+
+def test_a_project_that_was_closed_and_opened_again_gets_its_takes(reaper: Reaper, folder: Path) -> None:
+    stage = Stage(reaper, song_project(folder), folder)
+    answer = stage.answer([stage.take(1, 16.0, 24.0)])
+    stage.project = reaper.reopen(stage.project)
+    assert stage.place(answer) == 'Repaint: 1 take on "Guitar", bars 9-12.'
+    assert spans(stage.tracks[0]) == [(0.0, 16.0), (16.0, 24.0), (24.0, 48.0)]
+    stage.undone("Stembridge: repaint bars 9-12")
 
 
 def test_of_two_tabs_with_the_same_tracks_the_one_that_asked_gets_the_takes(reaper: Reaper, folder: Path) -> None:

@@ -133,6 +133,7 @@ def test_repaint_says_all_that_the_daemon_needs_and_changes_nothing(reaper: Reap
         "project_file": str(project.path), "project_name": "Song.rpp", "verb": "repaint", "tracks": [track.guid],
         "track_names": ["Guitar"], "items": [track.items[0].guid], "place": "takes", "mute_original": False,
         "title": "bars 9-12", "undo": "Stembridge: repaint bars 9-12", "prompt": "calmer",
+        "tab": str(reaper.pointer(project)),
     }  # fmt: skip
     np.testing.assert_array_equal(source_audio(reaper, found), audio.dry(track, RATE, 0, 48 * RATE))
 

@@ -167,6 +167,21 @@ def test_a_selection_too_short_or_too_long_is_told(reaper: Reaper, tmp_path: Pat
     assert refusal(reaper).startswith(told)
 
 
+@pytest.mark.parametrize("how", ["time", "razor", "items"])
+def test_what_is_selected_before_the_start_of_the_project_is_left_out(reaper: Reaper, tmp_path: Path, how: str) -> None:
+    project = opened(reaper, tmp_path)
+    select(project, 0)
+    item = project.tracks[0].items[0]
+    if how == "time":
+        select_time(project, -3.0, 2.0)
+    elif how == "razor":
+        project.tracks[0].strings["P_RAZOREDITS"] = '-3.0 2.0 ""'
+    else:
+        item.values.update(D_POSITION=-3.0, D_LENGTH=5.0, B_UISEL=1.0)
+    found = capture(reaper)
+    assert (found["how"], found["start_frame"], found["end_frame"], found["start_s"]) == (how, 0, 88200, 0.0)
+
+
 def test_more_tracks_than_the_daemon_takes_are_told(reaper: Reaper, tmp_path: Path) -> None:
     project = opened(reaper, tmp_path)
     for number in range(64):

@@ -189,7 +189,7 @@ NAMES = st.lists(
     st.sampled_from([
         "key", "KEY", "=", " = ", "Am", "F#m", "F#", "Bb", "h-moll", "8A", "?", " minor", " Major", " DUR", " minority",
         " ", ", ", ";", "(", ")", "|", "]", '"', "'", "_", "x", "ü", "♯", "🎸", "Chorus",
-        " sharp", " flat", " natural", " aeolian", "Es", "!", ">", "/",
+        " sharp", " flat", " natural", " aeolian", " dorian", "Es", "!", ">", "/",
     ])
 ).map("".join)  # fmt: skip
 
@@ -204,6 +204,10 @@ NAMES = st.lists(
 @example(name="xkey=key=Am")
 @example(name="key=F sharp minor")
 @example(name="key=Es")
+@example(name="key=C dorian")
+@example(name="key=A harmonic minor")
+@example(name="key=C locrian key=G")
+@example(name="key=Bb minorü")
 def test_the_actions_and_the_daemon_read_the_same_key_from_a_name(lua: str, name: str) -> None:
     told = keys_module(lua).token(name)
     assert (told and Key.parse(told)) == key_named_in(name)

@@ -233,6 +233,18 @@ def test_takes_that_cannot_be_placed_are_kept_and_can_be_placed_later(stage: Sta
     assert stage.daemon.unclaimed() == []
 
 
+def test_what_changed_until_the_takes_were_placed_is_told_until_it_is_read(stage: Stage) -> None:
+    request = stage.taken()
+    stage.let_place("important")
+    stage.answer(request, "done")
+    stage.wait(60)
+    assert stage.window.shows("Placed on Guitar.")
+    assert stage.daemon.unclaimed() == []
+    stage.window.click("Close")
+    stage.wait(0.2)
+    assert stage.reaper.running == []
+
+
 def test_nothing_is_placed_while_recording(stage: Stage) -> None:
     request = stage.taken()
     stage.reaper.active.playing = 5

@@ -46,9 +46,10 @@ return function(app)
     local verb, rate, region = asked.verb, asked.project.sample_rate, asked.regions[1]
     local title = app.tempo.bars_label(proj, region.start_frame / rate, region.end_frame / rate)
     local place = verb == "repaint" and "takes" or #job.classes > 0 and "children" or "items"
-    local origin = { project_file = file, project_name = reaper.GetProjectName(proj), verb = verb, place = place,
-      tracks = array(job.tracks), items = array(job.items), mute_original = false, title = title,
-      undo = "Stembridge: redo " .. verb .. " " .. title, prompt = asked.settings and asked.settings.prompt or "",
+    local origin = { project_file = file, project_name = reaper.GetProjectName(proj), tab = app.origin.tab(proj),
+      verb = verb, place = place, tracks = array(job.tracks), items = array(job.items), mute_original = false,
+      title = title, undo = "Stembridge: redo " .. verb .. " " .. title,
+      prompt = asked.settings and asked.settings.prompt or "",
       again = { root = job.data.root, items = array(job.items) } }
     local options = #job.classes > 0 and { tracks = table.concat(job.classes, ","), track = false } or nil
     return app.request.again(job.data, { settings = { seed = false }, options = options, origin = origin })

@@ -194,11 +194,11 @@ return function(app)
       row.note = RECORDING_NOW
       return
     end
-    local ok, message, sentence = pcall(function() return app.place.place(row.answer) end)
+    local ok, message, sentence, stays = pcall(function() return app.place.place(row.answer) end)
     if ok and message then
       mailbox.finish(row.id, row.instance)
-      local warned = #(row.answer.warnings or {}) > 0
-      return say(row, now, with_warnings(message, row.answer), not warned and MESSAGE_S or nil)
+      stays = stays or #(row.answer.warnings or {}) > 0
+      return say(row, now, with_warnings(message, row.answer), not stays and MESSAGE_S or nil)
     end
     if not ok then
       sentence = ("The takes could not be placed: %s\nThe takes are in %s"):format(app.plain(message),

@@ -10,6 +10,8 @@ local GAP = "[%s_:.%-]*"
 local APART = { {}, {} } -- signs, then modes, that a bare token may have after a blank
 for word in ("sharp flat natural"):gmatch("%a+") do APART[1][word] = true end
 for word in ("minor major min maj moll mol dur aeolian ionian"):gmatch("%a+") do APART[2][word] = true end
+-- Taken into the token, so that it names no key that we know: `key=C dorian` is not C major.
+for word in ("dorian phrygian lydian mixolydian locrian harmonic melodic"):gmatch("%a+") do APART[2][word] = true end
 
 return function()
   local M = {}

@@ -1,7 +1,9 @@
 -- @noindex
 -- Where a request came from: the project tab and the tracks that asked, found again after any wait. The user may have
 -- switched tabs, saved the project under another name, or moved, reordered or deleted tracks; takes never go into
--- another project.
+-- another project. Two versions of a song have the same tracks, so these alone do not tell which one asked.
+
+local RENAMED = "The project was %s when this was asked, and is %s now."
 
 return function(app)
   local reaper = app.reaper
@@ -31,23 +33,33 @@ return function(app)
     return false
   end
 
+  -- A name for a tab, the same for as long as it is open.
+  function M.tab(proj)
+    return tostring(proj)
+  end
+
   -- Where the user finds the files of an answer.
   function M.folder(answer)
     local first = answer.takes and answer.takes[1]
     return answer.folder or (first and app.files.dir(first.file)) or "the project's media folder"
   end
 
-  -- The tab that asked, or nil and a sentence: the one with the file of the request; if there is none, the project was
-  -- saved under another name and is known by its tracks.
+  -- The tab that asked, or nil and a sentence: the one with the file of the request, of two such tabs the one that was
+  -- in front; if there is none, that tab under another name (a sentence tells which), as long as it holds the tracks.
   function M.project(answer)
     local origin = answer.origin or {}
-    local file, by_tracks = origin.project_file or "", nil
+    local file, by_file, renamed = origin.project_file or "", nil, nil
     for _, tab in ipairs(tabs()) do
-      if file ~= "" and same_file(tab.file, file) then return tab.proj end
-      if not by_tracks and has_any(tab.proj, origin.tracks or {}) then by_tracks = tab.proj end
+      local asked = M.tab(tab.proj) == origin.tab
+      if file ~= "" and same_file(tab.file, file) then
+        if asked or not by_file then by_file = tab.proj end
+      elseif asked and has_any(tab.proj, origin.tracks or {}) then
+        renamed = tab
+      end
     end
-    if by_tracks then return by_tracks end
+    if by_file then return by_file end
     local name = origin.project_name or app.files.base(file)
+    if renamed then return renamed.proj, RENAMED:format(name, app.files.base(renamed.file)) end
     return nil, ("The project %s is not open any more; the takes are in\n%s\n"
       .. "Open it and drag them in, or run the action again."):format(name, M.folder(answer))
   end

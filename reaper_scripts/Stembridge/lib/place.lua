@@ -9,6 +9,7 @@ local VERBS = { repaint = "Repaint", extend = "Extend", prepend = "Prepend", com
 -- Places for audio that was read in front of the track's effects; other audio is a render of what was heard.
 local DRY = { takes = true, items = true }
 local OFFSET_IS_OFF, OFFSET_IN_SAMPLES = 1, 2 -- bits of I_PLAY_OFFSET_FLAG
+local TEMPO_CHANGED = "The tempo changed meanwhile: this lies at the time that was asked, which is on other beats now."
 local CUT_FADE = "An edge lies in a fade, which is shorter now."
 
 return function(app)
@@ -196,6 +197,9 @@ return function(app)
   local function place_group(work, group)
     local origin = work.answer.origin
     if origin.again and again(work, group) then return end
+    if app.tempo.has_moved(work.proj, work.answer.asked or {}) then
+      work.notes[#work.notes + 1], work.stays = TEMPO_CHANGED, true
+    end
     local strategy = STRATEGIES[origin.place] or STRATEGIES.new_track
     if #work.tracks == 0 then strategy = STRATEGIES.children end
     strategy(work, group)
@@ -235,20 +239,19 @@ return function(app)
     return "The takes could not be placed (" .. app.plain(problem:match("^[^\n]*")) .. ")."
   end
 
-  -- Places a finished answer. Returns a message, or nil and a sentence; then the project is as before, and the files of
-  -- the takes are kept.
+  -- Places a finished answer. Returns a message, nil, and true if it tells what the user must not miss; or nil and a
+  -- sentence; then the project is as before, and the files of the takes are kept.
   function M.place(answer)
     if not answer.takes or #answer.takes == 0 then return nil, "The job made no takes." end
     answer.origin = answer.origin or {}
-    local proj, sentence = app.origin.project(answer)
-    if not proj then return nil, sentence end
+    local proj, renamed = app.origin.project(answer)
+    if not proj then return nil, renamed end
     local missing = missing_file(answer)
     if missing then return nil, "The take is not where it was written:\n" .. missing .. "\nRun the action again." end
-    local tracks
-    tracks, sentence = tracks_to_use(proj, answer)
-    if not tracks then return nil, sentence end
-    local work = { proj = proj, answer = answer, tracks = tracks, items = {}, notes = {}, groups = groups(answer.takes),
-      dry = DRY[answer.origin.place] or false }
+    local tracks, why = tracks_to_use(proj, answer)
+    if not tracks then return nil, why end
+    local work = { proj = proj, answer = answer, tracks = tracks, items = {}, notes = { renamed },
+      groups = groups(answer.takes), dry = DRY[answer.origin.place] or false, stays = renamed ~= nil }
     local message
     local name = answer.origin.undo or ("Stembridge: " .. answer.verb)
     local ok, problem = app.transaction.run(proj, name, function()
@@ -257,7 +260,7 @@ return function(app)
     end)
     if ok then
       app.takes.remember(work.items)
-      return message
+      return message, nil, work.stays
     end
     return nil, told(problem) .. "\nThe project is as before; the takes are in\n" .. app.origin.folder(answer)
   end

@@ -22,7 +22,8 @@ return function(app)
   -- Where the takes go (plan: what plan.decide returned) and what they are called.
   function M.origin(verb, capture, plan, settings)
     local title = app.tempo.bars_label(capture.proj, capture.start_s, capture.end_s)
-    return { project_file = capture.file, project_name = reaper.GetProjectName(capture.proj), verb = verb,
+    return { project_file = capture.file, project_name = reaper.GetProjectName(capture.proj),
+      tab = app.origin.tab(capture.proj), verb = verb,
       tracks = each(capture.tracks, reaper.GetTrackGUID), track_names = each(capture.tracks, app.tracks.name),
       items = each(capture.items, guid_of_item),
       place = plan.place, mute_original = plan.mute_original, title = title,

@@ -184,7 +184,8 @@ return function(app)
     if #tracks > MOST_TRACKS then return nil, TOO_MANY:format(#tracks, MOST_TRACKS) end
     local rate = M.rate(proj)
     if not rate then return nil, NO_RATE end
-    local start_frame, end_frame = M.frame(start_s, rate), M.frame(end_s, rate)
+    local start_frame = math.max(0, M.frame(start_s, rate)) -- nothing sounds before the start of the project
+    local end_frame = math.max(0, M.frame(end_s, rate))
     local problem = length_problem((end_frame - start_frame) / rate)
     if problem then return nil, problem end
     local sentence

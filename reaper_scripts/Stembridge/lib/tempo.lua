@@ -44,6 +44,16 @@ return function(app)
       start_bar = bar, start_beat = beat }
   end
 
+  -- Whether a region that was asked for lies on other beats by now. asked: the request's regions, checks and project.
+  function M.has_moved(proj, asked)
+    local region, checks = asked.regions and asked.regions[1], asked.checks
+    if not region or not checks then return false end
+    local rate = asked.project.sample_rate
+    local now = M.checks(proj, region.start_frame / rate, region.end_frame / rate)
+    return math.abs(now.start_qn - checks.start_qn) > BEAT_TOLERANCE
+      or math.abs(now.end_qn - checks.end_qn) > BEAT_TOLERANCE
+  end
+
   -- "bars 9-12" for whole bars, "bar 9" for one; else as the ruler counts, "bars 9.3-12.1".
   function M.bars_label(proj, start_s, end_s)
     local from, from_beat = place(proj, start_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from bridge.doors.mailbox import REGISTRY
 from bridge.reaper.command import main as reaper_command
 from bridge.reaper.payload import CHECK, ScriptsMissing, payload, scripts_folder, version_of
 from bridge.reaper.registered import NAME, register, registered
-from bridge.reaper.resource_folders import Place
+from bridge.reaper.resource_folders import NoReaper, Place
 
 OURS = '[REAPER]\ncsurf_0=OSC "Stembridge" 3 9241 "" 0 1024 10 "Stembridge"\n'
 
@@ -121,6 +122,59 @@ def test_uninstall_takes_away_what_install_left_and_says_what_waits(run: Run, re
     code, said = run("uninstall")
     assert code == 1
     assert "nothing to remove" in said
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_uninstall_of_a_reaper_that_has_vanished_ends_what_the_daemon_knows_of_it(
+    run: Run, resource: Path, data_dir: Path, config_file: Path, tmp_path: Path, is_named: bool
+) -> None:
+    mailbox = tmp_path / "mail"
+    run("install", "--mailbox", str(mailbox))
+    resource.rename(tmp_path / "elsewhere")
+    if is_named:
+        assert run("uninstall")[0] == 0
+    else:
+        arguments = argparse.Namespace(action="uninstall", resource_path=None)
+        config = load(config_file, {"folders.data_dir": data_dir})
+        assert reaper_command(arguments, config, Place("linux", tmp_path, {})) == 0
+    assert registered(data_dir) == {}
+    assert json.loads((data_dir / NAME).read_text(encoding="utf-8"))["mailboxes"] == []
+    assert not mailbox.exists()
+    assert run("uninstall")[0] == 1
+
+
+def test_a_reaper_that_is_away_is_kept_when_another_is_uninstalled(
+    run: Run, resource: Path, data_dir: Path, config_file: Path, tmp_path: Path
+) -> None:
+    second, away = tmp_path / "second", tmp_path / "portable"
+    for folder in (second, away):
+        folder.mkdir()
+        (folder / "reaper.ini").touch()
+    for folder in (resource, second, away):
+        run("install", told=folder)
+    away.rename(tmp_path / "unplugged")
+    arguments = argparse.Namespace(action="uninstall", resource_path=None)
+    config = load(config_file, {"folders.data_dir": data_dir})
+    with pytest.raises(NoReaper):  # which of the two that are there?
+        reaper_command(arguments, config, Place("linux", tmp_path, {}))
+    run("uninstall", told=second)
+    assert reaper_command(arguments, config, Place("linux", tmp_path, {})) == 0
+    assert list(registered(data_dir)) == [away]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text exist on Linux only")
+@pytest.mark.parametrize("which", ["--resource-path", "--mailbox"])
+def test_a_folder_whose_name_is_no_text_is_refused_in_a_sentence_and_left_alone(
+    run: Run, resource: Path, tmp_path: Path, which: str
+) -> None:
+    odd = tmp_path / os.fsdecode(b"REAPER\xff")
+    odd.mkdir()
+    (odd / "reaper.ini").touch()
+    code, said = run("install", told=odd) if which == "--resource-path" else run("install", which, str(odd))
+    assert code == 1
+    assert "REAPER\ufffd is not UTF-8 text" in said
+    assert [path.name for path in odd.iterdir()] == ["reaper.ini"]
+    assert [path.name for path in resource.iterdir()] == ["reaper.ini"]
 
 
 def test_a_mailbox_that_two_reapers_share_stays_for_the_other(

@@ -6,6 +6,7 @@ fails the test even if the script catches it; nothing here draws, plays or waits
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 import time
@@ -161,6 +162,13 @@ class Reaper:
             _bury(track)
         if self.active_or_none is project:
             self.active_or_none = self.projects[max(index - 1, 0)] if self.projects else None
+
+    def reopen(self, project: Project) -> Project:
+        """Close the tab and open the project again as it is: the same file and GUIDs, other pointers, no undo."""
+        again = copy.deepcopy(project)
+        again.undo_names.clear()
+        self.close(project)
+        return self.open(again)
 
     def delete_track(self, track: Any) -> None:
         """The user deletes a track."""
