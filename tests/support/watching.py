@@ -23,7 +23,7 @@ return function(app)
     app.reaper.SetExtState("test", "placed", told("placed") .. answer.id .. " ", false)
     if told("place") == "error" then error("the track is made of glass") end
     if told("place") == "refuse" then return nil, "The track was deleted; the takes are in\\n" .. answer.folder end
-    return "Placed on Guitar."
+    return "Placed on Guitar.", nil, told("place") == "important"
   end }
 end
 """
