@@ -99,6 +99,8 @@ class Session:
     regions: Known[tuple[RegionSpec, ...]] | None = None
     position_s: Known[float] | None = None
     playing: Known[bool] | None = None
+    clock: Known[str] | None = None
+    """What MIDI clock says, in words, whether or not it counts (see protocol/clock_session.py)."""
     told_settings: Mapping[str, Known[object]] = field(default_factory=lambda: MappingProxyType({}))
     """By name; a value of None: taken back. `settings` is what counts."""
     native_loop: Loop = (None, None)
@@ -114,6 +116,8 @@ class Session:
         """
         if name not in _FIELDS:
             raise KeyError(name)
+        if name == "playing" and self.playing is not None and self.playing.value == value:
+            at = self.playing.at  # told again: it says since when, positions are counted on from there
         news: dict[str, Any] = {name: Known(value, source, at)}
         if name == "tempo" and isinstance(value, TempoMap):
             news["timesig"] = None
