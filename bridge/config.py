@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bridge.midi_config import MidiConfig
 from protocol.errors import StembridgeError
 
 DEFAULT_OSC_PORT = 9240
@@ -171,7 +172,6 @@ class DoorsConfig(_Section):
     """Doors that later versions open; named here so that files and flags keep their meaning."""
 
     http_port: Port | Literal["off"] = "off"
-    midi_port: str = "off"
 
 
 class Config(_Section):
@@ -185,6 +185,7 @@ class Config(_Section):
     folders: FoldersConfig = FoldersConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     reaper: ReaperConfig = ReaperConfig()
+    midi: MidiConfig = MidiConfig()
     doors: DoorsConfig = DoorsConfig()
     source: Path | None = Field(default=None, exclude=True)
 
@@ -227,6 +228,7 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Co
         raise ConfigError(f"The configuration file {file} does not exist.")
     if "source" in values:
         raise ConfigError(f"source is not a setting ({path}).")
+    _with_older_names(values)
     for dotted, value in (flags or {}).items():
         section, name = dotted.split(".")
         if value is not None:
@@ -240,6 +242,16 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Co
     return config.model_copy(update={"source": path if path.is_file() else None})
 
 
+def _with_older_names(values: dict[str, Any]) -> None:
+    """``[doors] midi_port`` is what ``[midi] port`` was called."""
+    doors = values.get("doors")
+    if isinstance(doors, dict) and "midi_port" in doors:
+        midi = values.setdefault("midi", {})
+        older = doors.pop("midi_port")
+        if isinstance(midi, dict):
+            midi.setdefault("port", older)
+
+
 def _in_words(error: ValidationError, path: Path) -> str:
     problems = []
     for detail in error.errors():
@@ -248,14 +260,17 @@ def _in_words(error: ValidationError, path: Path) -> str:
             near = difflib.get_close_matches(where, _known_keys(), n=1)
             problems.append(f"{where} is not a setting" + (f" (did you mean {near[0]}?)" if near else ""))
         else:
-            problems.append(f"{where} = {detail['input']!r}: {detail['msg'].lower()}")
-    return f"The configuration cannot be used ({path}, or a flag): " + "; ".join(problems) + "."
+            said = detail["msg"].removeprefix("Value error, ")
+            said = said if said != detail["msg"] else said.lower()
+            problems.append(f"{where} = {detail['input']!r}: {said.rstrip('.')}")
+    text = f"The configuration cannot be used ({path}, or a flag): " + "; ".join(problems)
+    return text if text.endswith("?") else f"{text}."
 
 
 def _known_keys() -> list[str]:
     keys = []
     for name, field in Config.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, BaseModel):
             keys += [name, *(f"{name}.{key}" for key in section.model_fields)]
     return keys

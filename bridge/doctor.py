@@ -19,10 +19,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -31,25 +29,15 @@ from bridge import __version__
 from bridge.config import Config, default_config_file
 from bridge.demo.daw import Daw, NoAnswer
 from bridge.discovery import Advertiser, DiscoveryUnavailable, discover, parse_interfaces
+from bridge.doctor_check import Check
+from bridge.doctor_midi import check_midi
 from bridge.reaper.resource_folders import Place
 from bridge.reaper.state import known_resources, osc_finding, problems_of
 from protocol.errors import StembridgeError
 
-Status = Literal["ok", "warn", "fail"]
-
 _PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa", "pyloudnorm", "python-osc", "zeroconf", "pydantic")
 _LOW_SPACE_BYTES = 2_000_000_000
 _DISCOVER_S = 6.0
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding: what was looked at, how it is, what was seen, and what to do (empty when ok)."""
-
-    name: str
-    status: Status
-    detail: str
-    advice: str = ""
 
 
 def main(config: Config, project: Path | None = None) -> int:
@@ -74,7 +62,7 @@ def run_checks(config: Config, project: Path | None = None) -> list[Check]:
         ("REAPER", lambda: check_reaper(config, Place.here())),
         ("audio formats", lambda: [check_formats()]),
         ("GPU", lambda: [check_gpu()]),
-        ("MIDI", lambda: [check_midi()]),
+        ("MIDI", lambda: [check_midi(config.midi)]),
         ("audio devices", lambda: [check_audio_devices()]),
         ("clock", lambda: [check_clock()]),
     ]
@@ -332,20 +320,6 @@ def _nvidia_driver() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return told.stdout.strip().splitlines()[0] if told.stdout.strip() else ""
-
-
-def check_midi() -> Check:
-    """MIDI input, for clock."""
-    if importlib.util.find_spec("rtmidi") is None:
-        return Check("MIDI", "warn", "no MIDI backend", "pip install python-rtmidi to receive MIDI clock.")
-    import mido
-
-    try:
-        names = mido.get_input_names()
-    except (OSError, RuntimeError, SystemError, ImportError) as error:
-        advice = "On Linux load the ALSA sequencer (modprobe snd-seq) or start JACK."
-        return Check("MIDI", "warn", f"the backend does not start: {error}", advice)
-    return Check("MIDI", "ok", f"inputs: {', '.join(names) or 'none connected'}")
 
 
 def check_audio_devices() -> Check:
