@@ -1,4 +1,4 @@
-"""`stembridge`: serve, demo, send, jobs, redo, judge, models, reaper, doctor. A command reads arguments, calls a part.
+"""`stembridge`: serve, demo, send, jobs, redo, judge, models, reaper, midi, live, doctor. A command calls a part.
 
 Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
 130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   stembridge judge take.wav --against mix.wav    how good it is, beside what the song does itself
   stembridge models pull xl-base                 fetch the weights of a model
   stembridge reaper install                      the actions for REAPER
+  stembridge live start --out audio              keep a track extended while it plays
   stembridge demo                                see and hear it all without a DAW
   stembridge doctor                              what is wrong here, and what to do about it
 """
@@ -95,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_judge(commands)
     _add_models(commands)
     _add_reaper(commands)
+    _add_midi(commands)
+    _add_live(commands)
     _add_doctor(commands)
     return parser
 
@@ -137,7 +140,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument("--host", metavar="ADDR", help="address to listen on (default 127.0.0.1: this machine only)")
     parser.add_argument("--osc-port", type=port, metavar="N", help="UDP port for OSC (default 9240; 0: any free one)")
     parser.add_argument("--http-port", type=port_or_off, metavar="N|off", help="HTTP port (a later version opens it)")
-    parser.add_argument("--midi-port", metavar="NAME|off", help="MIDI clock input (a later version opens it)")
+    parser.add_argument("--midi-port", metavar="NAME|off", help="MIDI port to hear: part of its name, virtual, jack")
     parser.add_argument(
         "--reaper-port", type=port_or_off, metavar="N|off", help="port of REAPER's OSC surface (default 9241)"
     )
@@ -157,7 +160,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             "osc.host": arguments.host,
             "osc.port": arguments.osc_port,
             "doors.http_port": arguments.http_port,
-            "doors.midi_port": arguments.midi_port,
+            "midi.port": arguments.midi_port,
             "reaper.osc_port": arguments.reaper_port,
             "engine.name": arguments.engine,
             "discovery.interfaces": arguments.zeroconf,
@@ -330,34 +333,11 @@ def _judge(arguments: argparse.Namespace) -> int:
 
 # --- models -----------------------------------------------------------------------------------------------------------
 def _add_models(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "models",
-        _models,
-        "list, fetch and check the weights of the engine 'acestep'",
-        "  stembridge models list\n"
-        "  stembridge models pull xl-base        about 11.5 GB; goes on where it was interrupted\n"
-        "  stembridge models path xl-base        the folder, for scripts\n"
-        "  stembridge models verify xl-base      read it to the last byte, compare checksums\n",
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for action, summary in (
-        ("list", "what there is, and what of it is installed"),
-        ("pull", "fetch a checkpoint, or what is missing or damaged of it"),
-        ("path", "print the folder of an installed checkpoint"),
-        ("verify", "read an installed checkpoint to its last byte"),
-    ):
-        part = actions.add_parser(action, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        _add_where(part)
-        part.add_argument(
-            "--models-dir", type=Path, metavar="DIR", help="where checkpoints are (default: the Hugging Face cache)"
-        )
-        if action == "list":
-            part.add_argument("--json", action="store_true", help="one JSON object per line")
-        else:
-            part.add_argument("name", metavar="NAME", help="a name of the list, a repository (owner/name) or a folder")
-        if action == "pull":
-            part.add_argument("--offline", action="store_true", help="fetch nothing, whatever happens")
+    from bridge.models_arguments import EXAMPLES as MODELS_EXAMPLES
+    from bridge.models_arguments import add_arguments
+
+    summary = "list, fetch and check the weights of the engine 'acestep'"
+    add_arguments(_command(commands, "models", _models, summary, MODELS_EXAMPLES), _add_where)
 
 
 def _models(arguments: argparse.Namespace) -> int:
@@ -391,6 +371,34 @@ def _reaper(arguments: argparse.Namespace) -> int:
     from bridge.reaper.command import main as reaper
 
     return reaper(arguments, _config(arguments, **flags(arguments)))
+
+
+# --- midi and live ----------------------------------------------------------------------------------------------------
+def _add_live(commands: Any) -> None:
+    from bridge.live_arguments import EXAMPLES as LIVE_EXAMPLES
+    from bridge.live_arguments import add_arguments
+
+    summary = "keep a track extended while it plays"
+    add_arguments(_command(commands, "live", _live, summary, LIVE_EXAMPLES), _add_where)
+
+
+def _add_midi(commands: Any) -> None:
+    from bridge.midi_arguments import EXAMPLES as MIDI_EXAMPLES
+    from bridge.midi_arguments import add_arguments
+
+    add_arguments(_command(commands, "midi", _midi, "MIDI ports, clocks and pedals", MIDI_EXAMPLES), _add_where)
+
+
+def _midi(arguments: argparse.Namespace) -> int:
+    from bridge.midi_command import main as midi
+
+    return midi(arguments, _config(arguments))
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from bridge.live_command import main as live
+
+    return live(arguments, _running_port(arguments))
 
 
 if __name__ == "__main__":

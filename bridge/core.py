@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bridge import __version__
 from bridge import project as projects
-from bridge.desk import Receipt
+from bridge.desk import LiveDesk, Receipt
 from bridge.intake import Probe, make_request
 from bridge.queue import JobQueue
 from engine.api import Capabilities
@@ -66,6 +66,7 @@ class Core:
         self._session = Session()
         self._opened: dict[str, ProjectRef] = {}
         self._listeners: list[Callable[[Event], None]] = []
+        self._live: LiveDesk | None = None
 
     # --- the session --------------------------------------------------------------------------------------------------
     @property
@@ -79,6 +80,15 @@ class Core:
     @property
     def version(self) -> str:
         return __version__
+
+    @property
+    def live(self) -> LiveDesk:
+        assert self._live is not None, "the daemon gives it before any door opens"
+        return self._live
+
+    @live.setter
+    def live(self, live: LiveDesk) -> None:
+        self._live = live
 
     def tell(self, session: Session) -> None:
         before, self._session = self._session, session

@@ -1,9 +1,9 @@
 """The composition root: builds the parts, starts them in order, stops them in reverse. Read it as the contents page.
 
-startup:  lock the data folder -> journal -> engine supervisor -> core -> OSC door -> queue -> mailboxes -> zeroconf
-          -> "ready"
-shutdown: zeroconf -> mailboxes -> queue (a running job goes back to the journal) -> doors -> engine process -> journal
-          -> lock
+startup:  lock the data folder -> journal -> engine supervisor -> core -> OSC door -> queue -> MIDI -> mailboxes
+          -> zeroconf -> "ready"
+shutdown: zeroconf -> mailboxes -> MIDI -> live run -> queue (a running job goes back to the journal) -> doors
+          -> engine process -> journal -> lock
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ from bridge.discovery import Advertiser, parse_interfaces
 from bridge.doors.mailbox import REGISTRY, MailboxDoor
 from bridge.doors.osc import OscDoor
 from bridge.doors.reaper_surface import ReaperSurface
+from bridge.live.director import LiveDirector
+from bridge.midi_side import MidiSide
 from bridge.queue import JobQueue
 from bridge.reports import ReportWriter
 from bridge.store import Store
 from bridge.supervisor import EngineSupervisor
+from bridge.transport import Transport
 from bridge.watch import SupervisorSettings
 from engine import registry
 from engine.api import Capabilities
@@ -45,7 +48,7 @@ from engine.audio import probe
 from engine.availability import why_not
 from protocol import PROTOCOL_VERSION
 from protocol.errors import StembridgeError
-from protocol.events import Event
+from protocol.events import Event, SessionChanged
 
 log = logging.getLogger("stembridge.daemon")
 
@@ -102,6 +105,11 @@ class Daemon:
             media_roots=self.config.folders.media_roots,
             on_project=lambda: self._spawn(_warm(supervisor)),
         )
+        self.midi = MidiSide(self.config, self.core, self._spawn)
+        midi = self.midi.door
+        transport = Transport(lambda: self.core.session, midi.reading)
+        self.core.listen(lambda event: transport.heard() if isinstance(event, SessionChanged) else None)
+        self.core.live = live = LiveDirector(self.core, transport, time.monotonic)
         if self.config.judge.page:
             reports = ReportWriter(data_dir)
             self.core.listen(reports.hear)
@@ -117,6 +125,9 @@ class Daemon:
         self._stack.push_async_callback(mailboxes.close)
         await queue.start()  # after the door, so that clients of an earlier daemon hear what becomes of their jobs
         self._stack.push_async_callback(queue.stop)
+        self._stack.push_async_callback(live.close)
+        await midi.start()
+        self._stack.push_async_callback(midi.stop)
         mailboxes.start()
         self._stack.push_async_callback(mailboxes.stop_taking)  # first: what comes now waits for the next daemon
         self._say_what_is_not_there()
@@ -139,6 +150,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         surface = ReaperSurface(door.send_datagram, reaper.osc_port, time.monotonic, loop.call_later)
         door.on_native = surface.native_heard
+        self.midi.ring = surface.ring
         surface.start()
         self._stack.callback(surface.stop)
         return MailboxDoor(self.core, reaper.mailboxes, registry, surface=surface, surface_port=reaper.osc_port)
@@ -156,8 +168,6 @@ class Daemon:
             log.info("engine auto: %s", self._why_this_engine())
         if self.config.doors.http_port != "off":
             log.warning("The HTTP door is not part of version %s; going on without it.", __version__)
-        if self.config.doors.midi_port != "off":
-            log.warning("The MIDI door is not part of version %s; going on without it.", __version__)
 
     def _why_this_engine(self) -> str:
         """Which engine `auto` chose, and why not a better one."""

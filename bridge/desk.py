@@ -12,7 +12,9 @@ from typing import Protocol
 from engine.audio import AudioInfo
 from protocol.events import Event
 from protocol.job import Job, ProjectRef
+from protocol.live import LiveStatus
 from protocol.session import Session
+from protocol.transport import Playhead
 from protocol.vocabulary import Verb
 
 
@@ -23,6 +25,43 @@ class Receipt:
     job: Job
     position: int
     is_new: bool
+
+
+class LiveDesk(Protocol):
+    """Live extension as a door sees it: one run at a time. Errors are `StembridgeError`."""
+
+    async def start(
+        self,
+        options: Mapping[str, object],
+        session: Session,
+        client: str,
+        *,
+        told: Callable[[], Session] | None = None,
+        head: Callable[[float], Playhead | None] | None = None,
+    ) -> LiveStatus:
+        """Start a run with the options of ``/stembridge/live/start``.
+
+        `told` gives the session that each phrase is asked with (None: the daemon's, as it is then), `head` the playhead
+        at a moment of the daemon's clock (None: that of the daemon's transport).
+        """
+        ...
+
+    def change(self, options: Mapping[str, object]) -> LiveStatus:
+        """Other settings from the next phrase on."""
+        ...
+
+    async def stop(self, sentence: str = "") -> LiveStatus:
+        """End the run; `sentence` says why, if a person should know."""
+        ...
+
+    def panic(self) -> None:
+        """Silence at once, and end the run."""
+        ...
+
+    @property
+    def status(self) -> LiveStatus | None:
+        """Of the run that is on, else of the last one; None: there was none."""
+        ...
 
 
 class Desk(Protocol):
@@ -41,6 +80,15 @@ class Desk(Protocol):
     @property
     def version(self) -> str:
         """The daemon's version."""
+        ...
+
+    @property
+    def live(self) -> LiveDesk:
+        """Live extension."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell every door."""
         ...
 
     def tell(self, session: Session) -> None:

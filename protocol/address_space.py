@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from protocol.address_live import LIVE_IN, LIVE_OUT
 from protocol.address_types import Address, Arg, Command, Kind, Tail, shown
 from protocol.errors import BadArgument, UnknownAddress
 from protocol.job import LIVE_PRIORITY, NORMAL_PRIORITY
@@ -234,6 +235,7 @@ _OUT = (
             Arg("age_s", Kind.NUMBER, "seconds since then"),
         ),
     ),
+    *LIVE_OUT,
 )
 
 
@@ -242,7 +244,7 @@ def _grouped(group: str, rows: Sequence[Address]) -> dict[str, Address]:
     return {address.path: address for address in whole}
 
 
-GROUPS = {"client": _CLIENT, "session": _SESSION, "settings": _SET, "verbs": _VERBS, "jobs": _JOBS}
+GROUPS = {"client": _CLIENT, "session": _SESSION, "settings": _SET, "verbs": _VERBS, "jobs": _JOBS, "live": LIVE_IN}
 
 INCOMING: Mapping[str, Address] = MappingProxyType(
     {path: address for group, rows in GROUPS.items() for path, address in _grouped(group, rows).items()}

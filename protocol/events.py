@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.job import Job, Progress, Take
+from protocol.live import LiveStatus, PlacedPhrase
 
 
 @dataclass(frozen=True)
@@ -37,4 +38,29 @@ class SessionChanged:
     fields: tuple[str, ...]
 
 
-Event = JobChanged | JobProgressed | TakeDelivered | SessionChanged
+@dataclass(frozen=True)
+class LiveChanged:
+    """Where a live run stands; `reply_to` are the clients that started it."""
+
+    status: LiveStatus
+    reply_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LivePlaced:
+    """A place of a live run was filled."""
+
+    placed: PlacedPhrase
+    reply_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RequestRefused:
+    """What somebody asked for who cannot hear the answer (a pedal) was refused."""
+
+    code: str
+    sentence: str
+    address: str
+
+
+Event = JobChanged | JobProgressed | TakeDelivered | SessionChanged | LiveChanged | LivePlaced | RequestRefused

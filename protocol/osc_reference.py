@@ -56,6 +56,10 @@ _TITLES = {
         "higher overtakes).",
     ),
     "jobs": ("Jobs", ""),
+    "live": (
+        "Live extension",
+        "One run at a time. Arguments are name-value pairs, every setting among them; docs/live.md explains the rest.",
+    ),
 }
 _EVERY_VERB = ("reference", "id", "priority")
 

@@ -16,6 +16,8 @@ from protocol import PROTOCOL_VERSION
 from protocol.address_space import DEFAULT_JOBS, DEFAULT_TTL_S, PREFIX
 from protocol.address_types import Command
 from protocol.job import Job
+from protocol.live import LiveState
+from protocol.live_messages import status_messages
 from protocol.session import Session
 from protocol.session_messages import fold
 from protocol.vocabulary import Verb
@@ -32,10 +34,12 @@ class Call:
     session: Session
     now: float
     reply: Callable[..., None]
+    asked_by: str = ""
+    """Who asks, if not the sender of a datagram."""
 
     @property
     def client(self) -> str:
-        return client_of(self.sender)
+        return self.asked_by or client_of(self.sender)
 
     def acknowledge(self) -> None:
         self.reply("ack", self.command.path)
@@ -140,6 +144,40 @@ async def _jobs(call: Call) -> None:
     call.acknowledge()
 
 
+# --- live -------------------------------------------------------------------------------------------------------------
+async def _live_start(call: Call) -> None:
+    status = await call.desk.live.start(call.command.options, call.session, call.client)
+    call.reply("ack", status.run, "live", call.desk.engine_name)
+
+
+async def _live_toggle(call: Call) -> None:
+    status = call.desk.live.status
+    is_on = status is not None and status.state is not LiveState.ENDED
+    await (_live_stop if is_on else _live_start)(call)
+
+
+async def _live_stop(call: Call) -> None:
+    status = await call.desk.live.stop()
+    call.reply("ack", status.run, "live/stop", call.desk.engine_name)
+
+
+def _live_set(call: Call) -> None:
+    call.desk.live.change(call.command.options)
+    call.acknowledge()
+
+
+def _live_panic(call: Call) -> None:
+    call.desk.live.panic()
+    call.acknowledge()
+
+
+def _live_status(call: Call) -> None:
+    status = call.desk.live.status
+    for name, values in status_messages(status) if status is not None else ():
+        call.reply(name, *values)
+    call.acknowledge()
+
+
 _AT_ONCE: Mapping[str, Handler] = {
     f"{PREFIX}/ping": _ping,
     f"{PREFIX}/subscribe": _subscribe,
@@ -147,6 +185,9 @@ _AT_ONCE: Mapping[str, Handler] = {
     f"{PREFIX}/session": _session,
     f"{PREFIX}/project": _project,
     f"{PREFIX}/source": _source,
+    f"{PREFIX}/live/set": _live_set,
+    f"{PREFIX}/live/panic": _live_panic,
+    f"{PREFIX}/live/status": _live_status,
 }
 
 _QUEUED: Mapping[str, QueuedHandler] = {
@@ -154,6 +195,9 @@ _QUEUED: Mapping[str, QueuedHandler] = {
     f"{PREFIX}/cancel": _cancel,
     f"{PREFIX}/retry": _retry,
     f"{PREFIX}/jobs": _jobs,
+    f"{PREFIX}/live/start": _live_start,
+    f"{PREFIX}/live/stop": _live_stop,
+    f"{PREFIX}/live/toggle": _live_toggle,
 }
 
 

@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.errors import Busy
-from protocol.events import Event, JobChanged, JobProgressed, SessionChanged, TakeDelivered
+from protocol.events import (
+    Event,
+    JobChanged,
+    JobProgressed,
+    LiveChanged,
+    LivePlaced,
+    RequestRefused,
+    SessionChanged,
+    TakeDelivered,
+)
 from protocol.job import Job
+from protocol.live_messages import Message, placed_message, status_messages
 from protocol.vocabulary import JobState
 
 MAX_SUBSCRIBERS = 64
@@ -24,9 +34,6 @@ _CLIENT = "osc:"
 
 Sender = tuple[Any, ...]
 """A socket address: host, port, and for IPv6 two numbers more."""
-
-Message = tuple[str, Sequence[object]]
-"""The name of an outgoing address (``job/state``) and its values."""
 
 Send = Callable[[Sender, str, Sequence[object]], None]
 
@@ -106,14 +113,27 @@ class Outbox:
         if isinstance(event, SessionChanged):
             self._session_changed(event.fields)
             return
+        if isinstance(event, LiveChanged | LivePlaced):
+            self._live(event)
+            return
+        if isinstance(event, RequestRefused):
+            for sender in self._recipients(()):
+                self._deliver(sender, "error", (event.code, event.sentence, event.address))
+            return
         messages = messages_for(event)
-        for sender in self._recipients(event.job):
+        for sender in self._recipients(event.job.reply_to):
             if isinstance(event, JobProgressed) and not self._is_time_for(sender, event):
                 continue
             for name, values in messages:
                 self._deliver(sender, name, values)
         if isinstance(event, JobChanged) and event.job.state.is_final:
             self._last_progress = {key: at for key, at in self._last_progress.items() if key[1] != event.job.id}
+
+    def _live(self, event: LiveChanged | LivePlaced) -> None:
+        messages = status_messages(event.status) if isinstance(event, LiveChanged) else [placed_message(event.placed)]
+        for sender in self._recipients(event.reply_to):
+            for name, values in messages:
+                self._deliver(sender, name, values)
 
     @contextmanager
     def held(self, sender: Sender) -> Iterator[None]:
@@ -133,8 +153,8 @@ class Outbox:
         else:
             waiting.append((name, values))
 
-    def _recipients(self, job: Job) -> list[Sender]:
-        asked = (sender_of(client) for client in job.reply_to)
+    def _recipients(self, reply_to: Sequence[str]) -> list[Sender]:
+        asked = (sender_of(client) for client in reply_to)
         found = {sender[:2]: sender for sender in asked if sender is not None}
         return list((found | {s.sender[:2]: s.sender for s in self._subscribers.current()}).values())
 

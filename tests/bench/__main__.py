@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench import control, musician, separation, sketch
+from tests.bench import control, live, live_audio, midi_clock, musician, separation, sketch
 from tests.bench.table import Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -63,6 +63,9 @@ def main() -> int:
         "sketch": sketch.run,
         "musician": musician.run,
         "separation": separation.run,
+        "midi": midi_clock.run,
+        "live": live.run,
+        "live_audio": live_audio.run,
     }
     wanted = arguments.only.split(",") if arguments.only else list(parts)
     tables = [table for name in wanted for table in parts[name](arguments.quick)]

@@ -1,0 +1,1 @@
+"""Live extension: the next bars of a track are ready before the playhead reaches them."""

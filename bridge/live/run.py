@@ -1,0 +1,377 @@
+"""One live run: asks for phrases as the schedule says, hears how they went, and lays what was made on the bar lines.
+
+The schedule (bridge/live/schedule.py) decides; this carries out. A phrase is a job like any other: `extend` at its
+place, with what was really played before it as its source, ahead of all that waits. Everything runs on the loop; audio
+is read, stretched and written in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.desk import Desk
+from bridge.live.files import keep_audio, read_audio
+from bridge.live.material import FADE_S, Filled, Material, fitted, laid_out
+from bridge.live.schedule import Ask, Fill, Forget, Schedule, Withdraw
+from protocol.errors import StembridgeError
+from protocol.events import Event, JobChanged, JobProgressed, LiveChanged, LivePlaced
+from protocol.job import LIVE_PRIORITY, Job, ProjectRef, SourceRef, new_job_id
+from protocol.live import LiveSettings, LiveState, LiveStatus, PlacedPhrase, Slot
+from protocol.music import TempoMap
+from protocol.session import Session
+from protocol.transport import Playhead
+from protocol.vocabulary import JobState, Verb
+
+if TYPE_CHECKING:
+    from bridge.live.internal_clock import InternalClock
+    from bridge.live.output import LiveOutput
+    from engine.api import Audio
+
+log = logging.getLogger("stembridge.live")
+
+TICK_S = 0.05
+SAID_EVERY_S = 0.5
+SAME_FRAMES = 2
+"""Lengths that differ by no more come from rounding."""
+BEHIND_BEATS = 256.0
+"""What lies so far behind the playhead is no longer kept in memory; its files stay in the project."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a run goes on from: audio that ends at `end_beat`, and the project it belongs to.
+
+    `audio` is ``(channels, frames)`` at `rate`, in the tempo map in force at the start.
+    """
+
+    project: ProjectRef
+    audio: Audio
+    rate: int
+    start_beat: float
+    end_beat: float
+
+    @property
+    def channels(self) -> int:
+        return int(self.audio.shape[0])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A phrase on its way."""
+
+    ask: Ask
+    job: str
+    before: Audio
+    follows: int
+
+
+class LiveRun:
+    """A run from its start to its end. `tick` it often; `hear` every event of the desk.
+
+    `head` gives the playhead at a moment of `clock`, `told` the session that phrases are asked with; `base` is what is
+    looped until there is a phrase; `settings` are the run's own task settings; `output` plays what was placed (None:
+    files only); `internal` is the transport if it is our own.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        desk: Desk,
+        played: Played,
+        base: Material,
+        schedule: Schedule,
+        settings: Mapping[str, object],
+        head: Callable[[float], Playhead | None],
+        clock: Callable[[], float],
+        client: str,
+        told: Callable[[], Session],
+        output: LiveOutput | None = None,
+        internal: InternalClock | None = None,
+    ) -> None:
+        self.id, self._desk, self._played, self._schedule = run_id, desk, played, schedule
+        self._settings, self._head, self._clock, self._client = dict(settings), head, clock, client
+        self._told, self._output, self._internal = told, output, internal
+        self._materials: dict[int, Material] = {base.phrase: base}
+        self._filled: list[Filled] = []
+        self._asked: dict[int, _Asked] = {}
+        self._by_job: dict[str, int] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self._state = LiveState.WAITING
+        self._sentence = ""
+        self._said_at = -math.inf
+        self._said: tuple[object, ...] = ()
+        self._begun_at = clock()
+
+    # --- what a musician does -----------------------------------------------------------------------------------------
+    def change(self, settings: Mapping[str, object], live: LiveSettings) -> None:
+        """Other settings from the next phrase on; a setting of "" is taken back."""
+        merged = {**self._settings, **settings}
+        self._settings = {name: value for name, value in merged.items() if value != ""}
+        self._schedule.settings = live
+        self.say()
+
+    @property
+    def settings(self) -> LiveSettings:
+        return self._schedule.settings
+
+    def panic(self) -> None:
+        """Silence at once; nothing more is asked for."""
+        if self._output is not None:
+            self._output.silence()
+        self._do(self._schedule.panic())
+
+    async def end(self, sentence: str = "") -> None:
+        """End the run: what is on its way is taken back, what is made stays."""
+        for task in self._work:
+            task.cancel()
+        for asked in list(self._asked.values()):
+            await self._cancel(asked.job)
+        self._asked.clear()
+        if self._output is not None:
+            await asyncio.to_thread(self._output.close)
+        self._state, self._sentence = LiveState.ENDED, sentence
+        self.say()
+
+    # --- as time goes by ----------------------------------------------------------------------------------------------
+    def tick(self) -> None:
+        """Look at the playhead, and do what is due."""
+        now = self._clock()
+        tempo_map = self._tempo_map()
+        if self._internal is not None:
+            self._drive(self._internal, tempo_map, now)
+        head = self._head(now)
+        self._state = LiveState.RUNNING if head is not None and head.playing else LiveState.WAITING
+        self._do(self._schedule.step(now, head, tempo_map))
+        if head is not None:
+            self._forget_old(head.beat)
+            if self._output is not None:
+                self._output.follow(head)
+        self._say_if_due(now)
+
+    def _tempo_map(self) -> TempoMap:
+        return self._told().tempo_map()[0]
+
+    def _drive(self, internal: InternalClock, tempo_map: TempoMap, now: float) -> None:
+        """Our own transport keeps to the tempo map, and does what /stembridge/play and stop say."""
+        head, playing = internal.head(now), self._told().playing
+        bpm = tempo_map.bpm_at(tempo_map.time_at(head.beat))
+        if bpm != head.bpm:
+            internal.set_bpm(bpm)
+        if playing is not None and playing.at > self._begun_at and playing.value != head.playing:
+            if playing.value:
+                internal.play()
+            else:
+                internal.stop()
+
+    def _do(self, actions: list[Ask | Withdraw | Fill | Forget]) -> None:
+        placed = False
+        for action in actions:
+            match action:
+                case Ask():
+                    self._spawn(self._make(action))
+                case Withdraw(phrase=phrase, why=why):
+                    self._withdraw(phrase, why)
+                case Fill():
+                    self._fill(action)
+                    placed = True
+                case Forget(from_beat=beat):
+                    self._filled = [filled for filled in self._filled if filled.slot.end_beat <= beat]
+                    placed = True
+        if placed and self._output is not None:
+            self._output.place(self._filled)
+
+    def _fill(self, fill: Fill) -> None:
+        material = self._materials[fill.phrase]
+        filled = Filled(fill.slot, fill.filling, material)
+        self._filled.append(filled)
+        tempo_map = self._tempo_map()
+        start_s, end_s = (tempo_map.time_at(beat) for beat in (fill.slot.start_beat, fill.slot.end_beat))
+        frames = round(end_s * material.rate) - round(start_s * material.rate)
+        placed = PlacedPhrase(
+            self.id, fill.slot, fill.filling, material.job, material.file, start_s, frames, material.rate
+        )
+        if abs(material.audio.shape[1] - frames) <= SAME_FRAMES:
+            self._desk.emit(LivePlaced(placed, (self._client,)))
+        else:
+            self._spawn(self._write_fitted(filled, placed))
+        self.say()
+
+    async def _write_fitted(self, filled: Filled, placed: PlacedPhrase) -> None:
+        """What is repeated, cut, or of another tempo goes into a file of its own: whoever places it only places it."""
+
+        def written() -> Path:
+            audio, rate = fitted(filled.audio(), placed.frames), filled.material.rate
+            return keep_audio(audio, rate, self._played.project, f"live-{self.id}")
+
+        try:
+            placed = replace(placed, file=str(await asyncio.to_thread(written)))
+        except StembridgeError as error:
+            log.warning("live run %s: slot %d holds its phrase as it was made: %s", self.id, placed.slot.number, error)
+        self._desk.emit(LivePlaced(placed, (self._client,)))
+
+    def _forget_old(self, beat: float) -> None:
+        if self._filled and self._filled[0].slot.end_beat < beat - BEHIND_BEATS:
+            self._filled = [filled for filled in self._filled if filled.slot.end_beat >= beat - BEHIND_BEATS]
+            used = {filled.material.phrase for filled in self._filled} | {0, *sorted(self._materials)[-4:]}
+            self._materials = {number: kept for number, kept in self._materials.items() if number in used}
+
+    # --- phrases ------------------------------------------------------------------------------------------------------
+    async def _make(self, ask: Ask) -> None:
+        """Write what the phrase hears, and ask for it."""
+        try:
+            tempo_map = self._tempo_map()
+            follows = self._filled[-1].material.phrase if self._filled else 0
+            context, start_s = await asyncio.to_thread(self._context, ask.slot, tempo_map)
+            file = await asyncio.to_thread(
+                keep_audio, context, self._played.rate, self._played.project, f"live-{self.id}"
+            )
+            job_id = new_job_id()
+            self._by_job[job_id] = ask.phrase
+            before = context[:, -round(FADE_S * self._played.rate) :]
+            self._asked[ask.phrase] = _Asked(ask, job_id, before, follows)
+            session = self._session_for(SourceRef(file=str(file), start_s=start_s))
+            options = self._options_for(ask, tempo_map)
+            await self._desk.request(Verb.EXTEND, options, session, job_id, self._client)
+        except (StembridgeError, OSError) as error:
+            self._failed(ask.phrase, str(error))
+
+    def _context(self, slot: Slot, tempo_map: TempoMap) -> tuple[Audio, float]:
+        """What was played in the bars before a slot, and the project time at which it begins."""
+        played, heard = self._played, self._schedule.settings.context_bars
+        start_beat = tempo_map.beat_at(tempo_map.bars_from(tempo_map.time_at(slot.start_beat), -heard))
+        # One after another up to the slot, as they were placed: after a locate too they lead up to it.
+        spans: list[tuple[float, float, Audio]] = []
+        end_beat = slot.start_beat
+        for filled in reversed(self._filled):
+            if end_beat <= start_beat:
+                break
+            spans.append((end_beat - filled.slot.beats, end_beat, filled.audio()))
+            end_beat -= filled.slot.beats
+        # The source keeps its bars: it may end before the line at which it is joined, or ring on over it.
+        moved = end_beat - self._schedule.join_line
+        spans.insert(0, (played.start_beat + moved, played.end_beat + moved, played.audio))
+        audio, first = laid_out(spans, start_beat, slot.start_beat, tempo_map, played.rate, played.channels)
+        return audio, first / played.rate
+
+    def _session_for(self, source: SourceRef) -> Session:
+        """The session as it is now, for this run's project and source and without its region."""
+        now, mine = self._clock(), f"live:{self.id}"
+        session = self._told().told("project", self._project(), mine, now).told("source", source, mine, now)
+        return replace(session, regions=None)
+
+    def _project(self) -> ProjectRef:
+        return self._played.project.model_copy(update={"sample_rate": self._played.rate})
+
+    def _options_for(self, ask: Ask, tempo_map: TempoMap) -> dict[str, Any]:
+        start_s, end_s = (tempo_map.time_at(beat) for beat in (ask.slot.start_beat, ask.slot.end_beat))
+        lowered = dict(self._schedule.settings.qualities[ask.quality])
+        place = {"at": start_s, "seconds": end_s - start_s, "priority": LIVE_PRIORITY}
+        return {**self._settings, **lowered, "variations": 1, **place}
+
+    def _withdraw(self, phrase: int, why: str) -> None:
+        asked = self._asked.pop(phrase, None)
+        if asked is not None:
+            log.info("phrase %d is not wanted any more: %s", phrase, why)
+            self._spawn(self._cancel(asked.job))
+
+    async def _cancel(self, job_id: str) -> None:
+        with suppress(StembridgeError):  # it has ended already
+            await self._desk.cancel(job_id, self._client)
+
+    # --- what becomes of them -----------------------------------------------------------------------------------------
+    def hear(self, event: Event) -> None:
+        """An event of the desk; those of this run's jobs are acted on."""
+        if not isinstance(event, JobChanged | JobProgressed):
+            return
+        phrase = self._by_job.get(event.job.id)
+        if phrase is None or phrase not in self._asked:
+            return
+        if isinstance(event, JobProgressed):
+            self._schedule.progressed(phrase, event.progress.fraction, self._clock())
+        elif event.job.state is JobState.DONE:
+            self._spawn(self._take(phrase, event.job))
+        elif event.job.state.is_final:
+            self._failed(phrase, event.job.failure.sentence if event.job.failure else "A phrase was cancelled.")
+
+    async def _take(self, phrase: int, job: Job) -> None:
+        """Read what was made."""
+        take = min(job.takes, key=lambda take: take.rank)
+        try:
+            audio = await asyncio.to_thread(read_audio, Path(take.file), take.sample_rate)
+        except (StembridgeError, OSError) as error:
+            self._failed(phrase, str(error))
+            return
+        asked = self._asked.pop(phrase, None)
+        if asked is None:
+            return
+        self._materials[phrase] = Material(
+            phrase, audio, asked.ask.slot.beats, take.sample_rate, asked.before, job.id, take.file, asked.follows
+        )
+        self._sentence = ""
+        self._do(self._schedule.made(phrase, self._clock()))
+
+    def _failed(self, phrase: int, sentence: str) -> None:
+        self._asked.pop(phrase, None)
+        self._sentence = sentence
+        log.warning("live run %s: phrase %d failed: %s", self.id, phrase, sentence)
+        self._schedule.failed(phrase, self._clock())
+        self.say()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("live run %s: a mistake of our own", self.id, exc_info=task.exception())
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+    @property
+    def status(self) -> LiveStatus:
+        """Where the run stands now."""
+        schedule, now = self._schedule, self._clock()
+        head = self._head(now)
+        tempo_map = self._tempo_map()
+        bar = tempo_map.bar_at(tempo_map.time_at(head.beat))[0] if head is not None else 0
+        counts, phase_s = schedule.counts, math.nan
+        if self._output is not None:
+            counts, phase_s = self._output.counted(counts), self._output.phase_s
+        device = self._output.sentence if self._output is not None else ""
+        sentence = device or self._sentence or self._why_waiting(head)
+        return LiveStatus(
+            self.id, self._state, bar, schedule.lead_bars, schedule.lead_s, schedule.margin_s, schedule.quality,
+            phase_s, counts, self._output is not None, sentence,
+        )  # fmt: skip
+
+    def _why_waiting(self, head: Playhead | None) -> str:
+        if self._state is not LiveState.WAITING:
+            return ""
+        if head is None:
+            return (
+                "Nothing has said where the DAW plays: stop it and start it again while it sends MIDI clock, stream "
+                "its position, or start with clock internal."
+            )
+        return "The transport stands: start playback."
+
+    def _say_if_due(self, now: float) -> None:
+        status = self.status
+        essence = (status.state, status.counts, status.quality, status.sentence)
+        running = status.state is LiveState.RUNNING
+        if essence != self._said or (running and now - self._said_at >= SAID_EVERY_S):
+            self.say()
+
+    def say(self) -> None:
+        """Tell where the run stands."""
+        status = self.status
+        self._said = (status.state, status.counts, status.quality, status.sentence)
+        self._said_at = self._clock()
+        self._desk.emit(LiveChanged(status, (self._client,)))
