@@ -9,7 +9,7 @@ the session exactly, frames as frames; and what REAPER says of its own beats is 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
@@ -90,11 +90,11 @@ Table = Annotated[dict[str, Any], BeforeValidator(_table)]
 Frame = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class ProjectPart(_Part):
+class ProjectPart(Part):
     """`file`: the .rpp or its folder; `media`: where REAPER records to; `sample_rate` in Hz counts all frames."""
 
     file: str = Field(max_length=4096)
@@ -102,7 +102,7 @@ class ProjectPart(_Part):
     sample_rate: int = Field(ge=1000, le=MAX_RATE)
 
 
-class HelloProject(_Part):
+class HelloProject(Part):
     """The project of a connection check; an unsaved one has no file."""
 
     file: str = ""
@@ -110,7 +110,7 @@ class HelloProject(_Part):
     sample_rate: int | None = None
 
 
-class SourcePart(_Part):
+class SourcePart(Part):
     """Audio in the mailbox (`files`, summed) or a file of the project (`file`); its first sample is `start_frame`."""
 
     files: tuple[Annotated[str, AfterValidator(_plain_name)], ...] = Field(default=(), max_length=64)
@@ -119,12 +119,12 @@ class SourcePart(_Part):
     frames: int | None = Field(default=None, ge=1, le=2**40)
 
 
-class RegionPart(_Part):
+class RegionPart(Part):
     start_frame: Frame
     end_frame: Frame
 
 
-class TempoPart(_Part):
+class TempoPart(Part):
     """From `time` (s) on; `linear` ramps the BPM in time up to the next one, `new_bar` begins a bar without a change of
     signature (a change always does)."""
 
@@ -136,7 +136,14 @@ class TempoPart(_Part):
     new_bar: bool = False
 
 
-class Checks(_Part):
+def tempo_map_of(parts: Sequence[TempoPart]) -> TempoMap:
+    """Raises `BadArgument` for tempos, signatures or an order that cannot be."""
+    return TempoMap(
+        tuple(TempoPoint(p.time, p.bpm, TimeSignature(p.num, p.den), p.linear, p.new_bar) for p in parts),
+    )
+
+
+class Checks(Part):
     """What REAPER says of where the regions begin and end: quarter notes from 0, bars from 1, counts in the bar."""
 
     start_qn: float | None = None
@@ -145,7 +152,7 @@ class Checks(_Part):
     start_beat: float = 0.0
 
 
-class _Envelope(_Part):
+class Message(Part):
     id: str
     instance: str
     created: float
@@ -156,7 +163,7 @@ class _Envelope(_Part):
         return client_of(self.instance)
 
 
-class Request(_Envelope):
+class Request(Message):
     """A verb, and everything that it needs to know."""
 
     verb: Verb
@@ -180,9 +187,7 @@ class Request(_Envelope):
 
     def tempo_map(self) -> TempoMap:
         """Raises `BadArgument` for tempos, signatures or an order that cannot be."""
-        return TempoMap(
-            tuple(TempoPoint(p.time, p.bpm, TimeSignature(p.num, p.den), p.linear, p.new_bar) for p in self.tempo),
-        )
+        return tempo_map_of(self.tempo)
 
     def parsed_key(self) -> Key | None:
         """Raises `BadArgument` for a text that names no key."""
@@ -206,20 +211,19 @@ class Request(_Envelope):
         return session
 
 
-class Cancel(_Envelope):
+class Cancel(Message):
     """`job`: the id of a job of this instance, or ``all`` of them."""
 
     job: str = Field(min_length=1, max_length=64)
 
 
-class Hello(_Envelope):
+class Hello(Message):
     """Is anybody there?"""
 
     project: HelloProject = HelloProject()
 
 
-Message = Request | Cancel | Hello
-_KINDS: Mapping[str, type[Message]] = {"request": Request, "cancel": Cancel, "hello": Hello}
+KINDS: Mapping[str, type[Message]] = {"request": Request, "cancel": Cancel, "hello": Hello}
 
 
 def read(content: bytes) -> dict[str, Any]:
@@ -240,8 +244,10 @@ def read(content: bytes) -> dict[str, Any]:
 _REINSTALL = "run `stembridge reaper install`, then the action again."
 
 
-def parse(raw: Mapping[str, Any], address: Address, version: str) -> Message:
-    """The message that the file at `address` holds; `version` is this daemon's.
+def parse(
+    raw: Mapping[str, Any], address: Address, version: str, kinds: Mapping[str, type[Message]] = KINDS
+) -> Message:
+    """The message that the file at `address` holds, one of `kinds`; `version` is this daemon's.
 
     Raises `VersionMismatch`, and `BadArgument` naming every field that is wrong.
     """
@@ -250,10 +256,10 @@ def parse(raw: Mapping[str, Any], address: Address, version: str) -> Message:
         if raw.get(name) != told:
             raise BadArgument(f"The request's {name} is {_shown(raw.get(name))}, but its file's name says {told}.")
     kind = raw.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise BadArgument(f"The request's kind is {_shown(kind)}; it must be one of {', '.join(_KINDS)}.")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise BadArgument(f"The request's kind is {_shown(kind)}; it must be one of {', '.join(kinds)}.")
     try:
-        message = _KINDS[kind].model_validate(dict(raw))
+        message = kinds[kind].model_validate(dict(raw))
     except ValidationError as error:
         raise BadArgument(_in_words(error)) from None
     if isinstance(message, Request):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from protocol import PROTOCOL_VERSION
 from protocol.errors import StembridgeError
 from protocol.job import Failure, Job, Progress, Take
+from protocol.live import LiveState, LiveStatus
 from protocol.mailbox import Address
 from protocol.mailbox_words import for_reaper
 from protocol.vocabulary import JobState, TrackClass
@@ -39,7 +40,7 @@ class AnsweredTake(_Part):
     frames: int
     sample_rate: int
     track: TrackClass | None
-    seed: int
+    seed: int | None
     score: float
     region: int
 
@@ -70,6 +71,34 @@ class Greeting(_Part):
     engines: dict[str, Any] | None = None
 
 
+class LiveWords(_Part):
+    """Where a live run stands. `lead_bars`, `lead_s`: what is ready past the playhead; `sentence`: what to know."""
+
+    waiting: bool
+    bar: int
+    lead_bars: float
+    lead_s: float
+    phrases: int
+    loops: int
+    failed: int
+    sentence: str
+
+    @classmethod
+    def of(cls, status: LiveStatus) -> LiveWords:
+        """Rounded, so that what is not seen is not written."""
+        counts = status.counts
+        return cls(
+            waiting=status.state is LiveState.WAITING,
+            bar=status.bar,
+            lead_bars=round(status.lead_bars, 1),
+            lead_s=round(status.lead_s, 1),
+            phrases=counts.phrases,
+            loops=counts.loops,
+            failed=counts.failed,
+            sentence=status.sentence,
+        )
+
+
 class Answer(_Part):
     """All that a script needs to go on; `origin` is the script's own and only given back."""
 
@@ -97,6 +126,7 @@ class Answer(_Part):
     asked: dict[str, Any] = Field(default_factory=dict)
     origin: Any = None
     hello: Greeting | None = None
+    live: LiveWords | None = None
 
     @classmethod
     def to(cls, address: Address, raw: Mapping[str, Any], *, version: str, engine: str) -> Answer:
@@ -154,8 +184,9 @@ class Answer(_Part):
         )
 
     def to_json(self) -> bytes:
-        text = self.model_dump_json(exclude=None if self.hello else {"hello"})
-        return text.encode()
+        return self.model_dump_json(
+            exclude={name for name in ("hello", "live") if getattr(self, name) is None}
+        ).encode()
 
 
 def read_answer(content: bytes) -> Answer | None:

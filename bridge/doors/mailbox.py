@@ -76,9 +76,9 @@ class MailboxDoor:
 
     async def close(self) -> None:
         """Write the last answers."""
-        self._stop_listening()
         await ended(self._placing)
         await asyncio.gather(*(mailbox.close(_PATIENCE_S) for mailbox in self._mailboxes.values()))
+        self._stop_listening()
         self._mailboxes.clear()
 
     # --- which mailboxes ----------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class MailboxDoor:
     # --- events -------------------------------------------------------------------------------------------------------
     def _hear(self, event: Event) -> None:
         for mailbox in self._mailboxes.values():
-            mailbox.answers.hear(event)
+            mailbox.hear(event)
         if isinstance(event, JobChanged) and self._mailboxes:
             self._place_again = True
             if self._placing is None or self._placing.done():

@@ -23,7 +23,7 @@ from protocol.mailbox_answer import Answer, read_answer
 
 log = logging.getLogger("stembridge.mailbox")
 
-REQUESTS, TAKEN, ANSWERS, AUDIO = FOLDERS = ("requests", "taken", "answers", "audio")
+REQUESTS, TAKEN, ANSWERS, AUDIO, LIVE = FOLDERS = ("requests", "taken", "answers", "audio", "live")
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
 TEMPORARY_S, AUDIO_S, UNCLAIMED_S, CLAIMED_S = _HOUR_S, _DAY_S, 7 * _DAY_S, _DAY_S
 """How old (s) what nobody wants must be to be swept away."""
@@ -143,11 +143,27 @@ class MailboxFiles:
             with suppress(OSError):
                 (self.root / AUDIO / name).unlink()
 
+    # --- live extension -----------------------------------------------------------------------------------------------
+    def heartbeat(self, instance: str) -> tuple[bytes, float] | None:
+        """What a REAPER's script says of where it plays, and when that was written (s since the epoch)."""
+        path = self.root / LIVE / f"{instance}.json"
+        try:
+            written = os.lstat(path).st_mtime_ns / 1e9
+        except FileNotFoundError:
+            return None
+        content = _read_plain(path, MAX_REQUEST_BYTES)
+        return None if content is None else (content, written)
+
+    def remove_heartbeat(self, instance: str) -> None:
+        with suppress(OSError):
+            (self.root / LIVE / f"{instance}.json").unlink(missing_ok=True)
+
     # --- sweeping -----------------------------------------------------------------------------------------------------
     def sweep(self, now: float, in_work: Collection[Address]) -> None:
         """Delete what nobody will ask for again; `now` is in seconds since the epoch, requests `in_work` stay."""
         waiting = {address.id for address in (*self.waiting(), *in_work)}
         self._sweep(REQUESTS, lambda name: TEMPORARY_S if name.endswith(".tmp") else None, now)
+        self._sweep(LIVE, lambda _: CLAIMED_S, now)
         self._sweep(AUDIO, lambda name: None if name.split(".")[0] in waiting else AUDIO_S, now)
         open_answers = {(address.instance, f"{address.id}.json") for address in in_work}
         for folder in [entry.name for entry in os.scandir(self.root / ANSWERS) if entry.is_dir(follow_symlinks=False)]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from bridge.desk import Desk
 from bridge.doors.mailbox_answers import Answers, Ticket
 from bridge.doors.mailbox_files import MailboxFiles
+from bridge.doors.mailbox_live import LiveBooth, cut_off
 from bridge.doors.mailbox_source import keep, planned
 from protocol.errors import SourceMissing, StembridgeError, UnknownJob
 from protocol.job import ProjectRef, SourceRef
@@ -24,12 +25,13 @@ from protocol.mailbox import (
     Hello,
     Request,
     disagreements,
-    parse,
     read,
     require_covered,
     require_fresh,
 )
 from protocol.mailbox_answer import Answer, Greeting
+from protocol.mailbox_live import LiveChange, LiveStart, parse_all
+from protocol.session import Session
 
 log = logging.getLogger("stembridge.mailbox")
 
@@ -63,12 +65,13 @@ class Clerk:
         desk: Desk,
         files: MailboxFiles,
         answers: Answers,
+        live: LiveBooth,
         surface: Surface | None,
         surface_port: int | None,
         clock: Callable[[], float],
         now: Callable[[], float],
     ) -> None:
-        self._desk, self._files, self._answers = desk, files, answers
+        self._desk, self._files, self._answers, self._live = desk, files, answers, live
         self._surface, self._surface_port = surface, surface_port
         self._clock, self._now = clock, now
 
@@ -121,7 +124,9 @@ class Clerk:
             self._answers.drop(ticket)  # the script is done with it
             await asyncio.to_thread(self._files.forget, address)
             return
-        if receipt is None or ticket.client not in receipt.job.reply_to:
+        if known.kind == "live":
+            ticket.answer = cut_off(known)
+        elif receipt is None or ticket.client not in receipt.job.reply_to:
             ticket.answer = known.refused(UnknownJob("Stembridge has no record of this request any more: ask again."))
         else:
             ticket.job = ticket.job or receipt.job
@@ -131,7 +136,7 @@ class Clerk:
     def _leftover_audio(self, raw: Mapping[str, Any], address: Address) -> tuple[str, ...]:
         """What a kill between answer and removal left."""
         try:
-            message = parse(raw, address, self._desk.version)
+            message = parse_all(raw, address, self._desk.version)
         except StembridgeError:
             return ()
         return _audio_of(message) if isinstance(message, Request) else ()
@@ -144,8 +149,16 @@ class Clerk:
         try:
             raw = read(content)
             ticket.answer, ticket.doorbell = self._first_answer(ticket.address, raw), _doorbell(raw)
-            message = parse(raw, ticket.address, self._desk.version)
+            message = parse_all(raw, ticket.address, self._desk.version)
             match message:
+                case LiveStart():
+                    ticket.audio = _audio_of(message)
+                    require_fresh(message, self._now())
+                    await self._live.start(ticket, message, await self._told(ticket, message))
+                case LiveChange():
+                    require_fresh(message, self._now())
+                    await self._live.change(message)
+                    ticket.answer = ticket.answer.with_(state="done")
                 case Request():
                     ticket.audio = _audio_of(message)
                     await self._request(ticket, message)
@@ -168,15 +181,20 @@ class Clerk:
         receipt = await self._desk.find(request.id)
         if receipt is None or request.client not in receipt.job.reply_to:  # else it was journalled before a kill
             require_fresh(request, self._now())
-            named = request.project
-            project = await self._desk.admit_project(named.file, named.sample_rate, named.media)
-            source, warnings = await self._source(request, project)
-            session = request.told_to(self._desk.session, project, source, self._clock())
-            self._desk.tell(session)
-            ticket.answer = ticket.answer.warned([*disagreements(request), *warnings])
+            session = await self._told(ticket, request)
             receipt = await self._desk.request(request.verb, request.wanted, session, request.id, request.client)
         ticket.job = ticket.job or receipt.job
         ticket.answer = ticket.answer.about(ticket.job, receipt.position)
+
+    async def _told(self, ticket: Ticket, request: Request) -> Session:
+        """The session after the request, its audio in the project; what is odd becomes warnings."""
+        named = request.project
+        project = await self._desk.admit_project(named.file, named.sample_rate, named.media)
+        source, warnings = await self._source(request, project)
+        session = request.told_to(self._desk.session, project, source, self._clock())
+        self._desk.tell(session)
+        ticket.answer = ticket.answer.warned([*disagreements(request), *warnings])
+        return session
 
     async def _source(self, request: Request, project: ProjectRef) -> tuple[SourceRef | None, tuple[str, ...]]:
         """The audio that the request is about, in the project, and what is odd about it."""
@@ -206,6 +224,9 @@ class Clerk:
         return path
 
     async def _cancel(self, ticket: Ticket, cancel: Cancel) -> None:
+        is_live = self._live.is_on(cancel.job, cancel.instance)
+        if is_live:
+            await self._live.end(cancel.job)
         if cancel.job == "all":
             for own in [t for t in self._answers.tickets.values() if t.address.instance == cancel.instance]:
                 if own.job is not None and not own.answer.is_final:
@@ -213,7 +234,7 @@ class Clerk:
                         await self._desk.cancel(own.job.id, cancel.client)
                     except StembridgeError as error:  # it has just ended, or its takes are being written
                         log.info("not cancelled: %s", error)
-        else:
+        elif not is_live:
             known = await self._desk.find(cancel.job)
             if known is None or cancel.client not in known.job.reply_to:
                 raise UnknownJob(f"This REAPER has asked for no job {cancel.job!r}, so there is none to cancel.")
@@ -247,7 +268,8 @@ class Clerk:
         return "heard"
 
     async def _withdrawn(self, ticket: Ticket) -> None:
-        """The script took its request back while it was being read: end its job."""
+        """The script took its request back while it was being read: end its job, or its live run."""
+        await self._live.end(ticket.address.id)
         if ticket.job is not None and not ticket.answer.is_final:
             try:
                 await self._desk.cancel(ticket.job.id, ticket.client)

@@ -19,8 +19,10 @@ from watchfiles import awatch
 from bridge.desk import Desk
 from bridge.doors.mailbox_answers import Answers
 from bridge.doors.mailbox_files import REQUESTS, MailboxFiles
+from bridge.doors.mailbox_live import LiveBooth
 from bridge.doors.mailbox_requests import Clerk, Surface
 from bridge.doors.mailbox_trouble import Trouble
+from protocol.events import Event
 from protocol.mailbox import Address
 
 log = logging.getLogger("stembridge.mailbox")
@@ -49,7 +51,8 @@ class Mailbox:
         self._files = MailboxFiles(root)
         self._clock, self._now = clock, now
         self.answers = Answers(self._files, surface.ring if surface else lambda _: None, clock, now)
-        self._clerk = Clerk(desk, self._files, self.answers, surface, surface_port, clock, now)
+        self.live = LiveBooth(desk, self._files, self.answers, clock, now)
+        self._clerk = Clerk(desk, self._files, self.answers, self.live, surface, surface_port, clock, now)
         self._lock = FileLock(root / LOCK, timeout=0, thread_local=False)
         self._wake = asyncio.Event()
         self._identity: tuple[int, ...] | None = None
@@ -84,8 +87,14 @@ class Mailbox:
                     await self._line.join()
         await ended(self._serving)
 
+    def hear(self, event: Event) -> None:
+        """Take up what the core tells."""
+        self.answers.hear(event)
+        self.live.hear(event)
+
     async def close(self, patience_s: float) -> None:
         """Write what is still to be said, give the mailbox free."""
+        await self.live.close()
         await self.answers.close(patience_s)
         with suppress(OSError):
             self._lock.release()

@@ -21,7 +21,7 @@ from protocol.errors import StembridgeError
 
 OURS = "Stembridge"
 MANIFEST, MAILBOX_TOLD, MAILBOX = f"{OURS}/installed.json", f"{OURS}/mailbox.txt", f"{OURS}/mailbox"
-MAILBOX_FOLDERS = ("requests", "taken", "answers", "audio")
+MAILBOX_FOLDERS = ("requests", "taken", "answers", "audio", "live")
 START, DAEMON_LOCK = "start.json", ".daemon.lock"
 
 

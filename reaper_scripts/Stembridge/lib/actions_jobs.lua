@@ -30,8 +30,10 @@ return function(app)
     return box
   end
 
+  -- A change of live extension has no verb.
   local function is_job(message)
-    return message.kind == "request" and not mailbox.FINAL[message.state]
+    local is_work = message.kind == "request" or message.kind == "live" and message.verb ~= nil
+    return is_work and not mailbox.FINAL[message.state]
   end
 
   -- Whether the daemon has jobs that it has not finished.

@@ -50,18 +50,32 @@ return function(app)
     return nil, problem or late_problem
   end
 
-  -- Writes beside the path and renames: nobody ever reads half of it. A file that exists stays as it is.
-  function M.write_new(path, text)
-    if M.exists(path) then return nil, path .. " exists already." end
+  -- Writes beside the path and renames: nobody ever reads half of it.
+  local function write_whole(path, text, rename)
     local part = path .. ".tmp"
     local file, problem = io.open(part, "wb")
     if not file then return nil, problem end
     local ok
     ok, problem = filled(file, text)
-    if ok then ok, problem = os.rename(part, path) end
+    if ok then ok, problem = rename(part, path) end
     if ok then return true end
     os.remove(part)
     return nil, problem
+  end
+
+  -- A file that exists stays as it is.
+  function M.write_new(path, text)
+    if M.exists(path) then return nil, path .. " exists already." end
+    return write_whole(path, text, os.rename)
+  end
+
+  -- In the place of the file that may be there. Windows renames only to free names: there, it is missing for a moment.
+  function M.replace(path, text)
+    return write_whole(path, text, function(part)
+      if os.rename(part, path) then return true end
+      os.remove(path)
+      return os.rename(part, path)
+    end)
   end
 
   -- The names of a folder's entries; `entry` is REAPER's function that gives the i-th. -1 forgets what REAPER cached.

@@ -15,6 +15,7 @@ local STARTING_AGAIN = "Stembridge does not answer. It is being started again an
 local NOT_TAKEN = "Nobody took this request for 30 s, so it was taken back. "
 local LOST = "No sign of Stembridge for 10 minutes. Nothing is lost: the request is kept, and its takes come when "
   .. "Stembridge runs again.\n"
+local STOPPING = "Ending..."
 local RECORDING_NOW = "Done. The takes are placed when the recording stops."
 
 return function(app)
@@ -25,7 +26,13 @@ return function(app)
 
   -- ------------------------------------------------------------------------------------------------------- words
 
+  -- Live extension itself, not a change of it or one of its phrases.
+  local function is_live_run(message)
+    return message.kind == "live" and message.verb ~= nil
+  end
+
   local function title_of(message)
+    if is_live_run(message) then return "Live extension" end
     local origin = type(message.origin) == "table" and message.origin or {}
     local verb = tostring(message.verb or origin.verb or message.kind)
     verb = verb:sub(1, 1):upper() .. verb:sub(2)
@@ -39,8 +46,16 @@ return function(app)
     return string.format("about %.0f min left", seconds / 60)
   end
 
+  local function live_words(live, has_ended)
+    local text = has_ended and "Ended" or string.format("%.0f bars ready", live.lead_bars)
+    text = string.format("%s, %.0f %s made", text, live.phrases, live.phrases == 1 and "phrase" or "phrases")
+    if live.loops > 0 then text = string.format("%s, %.0f repeated", text, live.loops) end
+    return live.sentence ~= "" and text .. "\n" .. live.sentence or text
+  end
+
   local function progress_words(answer)
     if not answer then return "Waiting for Stembridge" end
+    if answer.live then return live_words(answer.live) end
     if answer.state == "queued" then
       local before = (answer.position or 0) - 1
       return before > 0 and string.format("Waiting, %.0f before it", before) or "Waiting, next in line"
@@ -75,8 +90,11 @@ return function(app)
   local function row_of(id, message, now)
     local row = rows[id]
     if not row then
-      row = { id = id, kind = message.kind, title = title_of(message), phase = "waiting", since = now,
-        changed_at = now, start_after = SILENT_S }
+      local origin = type(message.origin) == "table" and message.origin or {}
+      local is_live = is_live_run(message)
+      row = { id = id, is_live = is_live, title = title_of(message), phase = "waiting", since = now,
+        changed_at = now, start_after = SILENT_S,
+        is_quiet = message.kind == "cancel" or message.kind == "live" and not is_live or origin.live ~= nil }
       rows[id] = row
     end
     row.missing_since = nil
@@ -124,9 +142,12 @@ return function(app)
       return
     end
     mailbox.finish(answer.id)
-    if answer.kind == "cancel" and answer.state == "done" then
+    if row.is_quiet and answer.state == "done" then
       rows[answer.id] = nil
       return
+    end
+    if answer.live then
+      return say(row, now, live_words(answer.live, true), answer.live.sentence == "" and MESSAGE_S or nil)
     end
     local sentence = answer.error and answer.error.sentence or "This job was " .. answer.state .. "."
     say(row, now, with_warnings(sentence, answer), row.cancelling and answer.state == "cancelled" and MESSAGE_S or nil)
@@ -198,6 +219,10 @@ return function(app)
     if ok and message then
       mailbox.finish(row.id, row.instance)
       stays = stays or #(row.answer.warnings or {}) > 0
+      if is_live and not stays then
+        rows[row.id] = nil
+        return
+      end
       return say(row, now, with_warnings(message, row.answer), not stays and MESSAGE_S or nil)
     end
     if not ok then
@@ -229,7 +254,7 @@ return function(app)
       if belongs and answer.protocol == app.PROTOCOL and answer.id > declined then found[#found + 1] = answer end
     end
     if #found == 0 then return end
-    rows.others = { id = "others", kind = "others", title = "Earlier session", phase = "said", since = now,
+    rows.others = { id = "others", title = "Earlier session", phase = "said", since = now,
       others = found, text = #found == 1 and "1 result of an earlier session can be placed."
         or string.format("%d results of an earlier session can be placed.", #found) }
   end
@@ -256,23 +281,24 @@ return function(app)
 
   local function cancel(row, now)
     if mailbox.withdraw(row.id) then return say(row, now, "Taken back before it began.", MESSAGE_S) end
-    local id, sentence = mailbox.post({ kind = "cancel", job = row.id })
-    row.cancelling, row.note = id ~= nil, id and "Cancelling..." or sentence
+    local id, sentence = mailbox.post(row.is_live and { kind = "live", action = "stop", run = row.id }
+      or { kind = "cancel", job = row.id })
+    row.cancelling, row.note = id ~= nil, id and (row.is_live and STOPPING or "Cancelling...") or sentence
   end
 
   local function buttons_of(row)
     if row.others then return { "Place", "Close" } end
     if row.phase == "said" then return row.can_retry and { "Try again", "Close" } or { "Close" } end
-    if row.lost then return { "Cancel", "Close" } end
+    if row.lost then return { row.is_live and "Stop" or "Cancel", "Close" } end
     if row.phase == "placing" or row.cancelling then return {} end
-    return { "Cancel" }
+    return { row.is_live and "Stop" or "Cancel" }
   end
 
   -- What a button of the row does; `id` is that of the row in M.rows().
   function M.press(id, label, now)
     local row = rows[id]
     if not row then return end
-    if label == "Cancel" then return cancel(row, now) end
+    if label == "Cancel" or label == "Stop" then return cancel(row, now) end
     if label == "Try again" then
       row.phase, row.can_retry, row.note = "placing", nil, nil
       return
@@ -284,7 +310,7 @@ return function(app)
 
   -- A sentence of its own, for so many seconds.
   function M.tell(text, now, seconds)
-    rows.told = { id = "told", kind = "told", title = "Stembridge", since = now }
+    rows.told = { id = "told", title = "Stembridge", since = now }
     say(rows.told, now, text, seconds)
   end
 
@@ -292,17 +318,19 @@ return function(app)
     local view = { id = row.id, title = row.title, buttons = buttons_of(row), text = row.text }
     if row.phase == "said" then return view end
     view.text = row.phase == "placing" and "Placing the takes" or progress_words(row.answer)
-    if row.phase == "open" and row.answer and row.answer.state == "running" then view.fraction = row.answer.fraction end
+    local works = row.phase == "open" and row.answer and row.answer.state == "running"
+    if works and not row.is_live then view.fraction = row.answer.fraction end
     view.text = with_warnings(view.text, row.answer)
     if row.note then view.text = row.phase == "placing" and row.note or view.text .. "\n" .. row.note end
     return view
   end
 
-  -- The rows to show, oldest job first. A request to cancel is seen only if there is something to say about it.
+  -- The rows to show, oldest job first. Quiet ones (a request to cancel, a change of live extension, a phrase of it)
+  -- are seen only if there is something to say about them.
   function M.rows()
     local list = {}
     for _, row in pairs(rows) do
-      if row.kind ~= "cancel" or row.phase == "said" or row.note then list[#list + 1] = shown(row) end
+      if not row.is_quiet or row.phase == "said" or row.note then list[#list + 1] = shown(row) end
     end
     table.sort(list, function(a, b) return a.id < b.id end)
     return list

@@ -47,8 +47,10 @@ return function(app)
 
   -- What was finished here stays finished, even if a daemon that died just then says it again: no take comes twice.
   local function is_finished(id)
-    return reaper.GetExtState(SECTION, "finished"):find(id, 1, true) ~= nil
+    return (" " .. reaper.GetExtState(SECTION, "finished") .. " "):find(" " .. id .. " ", 1, true) ~= nil
   end
+
+  M.is_finished = is_finished
 
   local function remember_finished(id)
     local ids = { id }

@@ -112,9 +112,13 @@ return function(app)
     return right
   end
 
-  -- Cuts the items of the track at both edges of the span. Returns the pieces inside, in order: {item, from, to}.
-  function M.cut(track, span)
-    local pieces = M.inside(track, span)
+  -- Cuts the items of the track at both edges of the span, or of them those for which concerns(item) is true. Returns
+  -- the pieces inside, in order: {item, from, to}.
+  function M.cut(track, span, concerns)
+    local pieces = {}
+    for _, piece in ipairs(M.inside(track, span)) do
+      if not concerns or concerns(piece.item) then pieces[#pieces + 1] = piece end
+    end
     for _, piece in ipairs(pieces) do
       if piece.from < span.start_s - span.slack_s then
         piece.item, piece.from = split(piece.item, span.start_s), span.start_s
@@ -163,9 +167,10 @@ return function(app)
     return covering
   end
 
-  -- Cuts at the edges of the span and mutes what lies inside. Returns how many items that were.
-  function M.mute(track, span)
-    local pieces = M.cut(track, span)
+  -- Cuts at the edges of the span and mutes what lies inside, or of it what concerns(item). Returns how many items that
+  -- were.
+  function M.mute(track, span, concerns)
+    local pieces = M.cut(track, span, concerns)
     for _, piece in ipairs(pieces) do set(piece.item, "B_MUTE", 1) end
     return #pieces
   end

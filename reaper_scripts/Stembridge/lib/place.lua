@@ -25,10 +25,11 @@ return function(app)
 
   local function take_name(answer, take)
     local origin = answer.origin or {}
+    local made = origin.live and origin.live.loop and "loop" or answer.verb
     local asked = answer.asked and answer.asked.settings or {}
     local words = origin.prompt or asked.prompt
     if not words or words == "" then words = origin.title or "" end
-    local name = answer.verb .. ": " .. shortened(words:gsub("%s+", " "))
+    local name = made .. ": " .. shortened(words:gsub("%s+", " "))
     return take.seed and ("%s (seed %d)"):format(name, take.seed) or name
   end
 
@@ -67,9 +68,11 @@ return function(app)
     work.items[#work.items + 1] = item
   end
 
-  -- The group as one new item on a track.
+  -- The group as one new item on a track, which it returns.
   local function add_item(work, track, group)
-    add_takes(work, app.pieces.new_item(track, group.span.start_s, group.span.length_s), group, 0)
+    local item = app.pieces.new_item(track, group.span.start_s, group.span.length_s)
+    add_takes(work, item, group, 0)
+    return item
   end
 
   local function note_cut_fade(work, track, span)
@@ -139,6 +142,9 @@ return function(app)
   function STRATEGIES.items(work, group)
     local track = work.tracks[1]
     if #work.tracks > 1 then return on_new_track(work, group, false) end
+    local live = work.answer.origin.live
+    local function add() return add_item(work, track, group) end
+    if live and app.live_place.place(live, track, group.span, add) then return end
     if #app.pieces.inside(track, group.span) > 0 then
       return on_new_track(work, group, false, "something lies there already")
     end
@@ -250,6 +256,11 @@ return function(app)
     if missing then return nil, "The take is not where it was written:\n" .. missing .. "\nRun the action again." end
     local tracks, why = tracks_to_use(proj, answer)
     if not tracks then return nil, why end
+    local first, live = answer.takes[1], answer.origin.live
+    if live then
+      local from_s = first.start_frame / first.sample_rate
+      answer.origin.title = app.tempo.bars_label(proj, from_s, from_s + first.frames / first.sample_rate)
+    end
     local work = { proj = proj, answer = answer, tracks = tracks, items = {}, notes = { renamed },
       groups = groups(answer.takes), dry = DRY[answer.origin.place] or false, stays = renamed ~= nil }
     local message

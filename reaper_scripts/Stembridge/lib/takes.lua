@@ -85,12 +85,9 @@ return function(app)
     return first
   end
 
-  -- Whether an item of the track got the takes of this job.
-  function M.has_job(track, id)
-    for i = 0, reaper.CountTrackMediaItems(track) - 1 do
-      if item_text(reaper.GetTrackMediaItem(track, i), JOB_KEY) == id then return true end
-    end
-    return false
+  -- Whether live extension made this item, in the run with that id.
+  function M.is_of_run(item, run)
+    return item_text(item, JOB_KEY):sub(1, #run + 1) == run .. "-"
   end
 
   function M.guids(items)

@@ -176,6 +176,11 @@ def play_position(_host: Any, project: Project) -> float:
     return project.play_position if project.playing else project.cursor
 
 
+@reascript("Master_GetPlayRate")
+def play_rate(_host: Any, project: Project) -> float:
+    return project.play_rate
+
+
 @reascript("GetPlayPosition2Ex")
 def next_position(host: Any, project: Project) -> float:
     return play_position(host, project)

@@ -180,6 +180,7 @@ class Project:
     playing: int = 0
     """Bits of GetPlayState: 1 play, 2 pause, 4 record."""
     play_position: float = 0.0
+    play_rate: float = 1.0
     time_offset: float = 0.0
     ripple: int = 0
     """0 off, 1 per track, 2 all tracks: what a user's edit does; the API's setters do not ripple."""
