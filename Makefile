@@ -37,7 +37,7 @@ bench-engine: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@if command -v luacheck >/dev/null; then luacheck --quiet reaper_scripts; else echo "luacheck is not installed: Lua is not linted"; fi
+	@if command -v luacheck >/dev/null; then luacheck --quiet reaper_scripts ardour_scripts; else echo "luacheck is not installed: Lua is not linted"; fi
 
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
