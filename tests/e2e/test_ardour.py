@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import statistics
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -22,13 +24,14 @@ import soundfile
 
 from bridge.demo.song import render_demo_song
 from protocol.music import TempoMap, TempoPoint, TimeSignature
-from tests.support import ardour, daemon, jack
+from tests.support import ardour, avahi_daemon, daemon, jack
 from tests.support.ardour import House, PlacedRegion, Session
 from tests.support.daemon import ROOT, Daemon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 RATE = 44100
+IS_ARDOUR = "lambda service: service.name.startswith('Ardour')"
 SCRIPT = ROOT / "ardour_scripts" / "stembridge_repaint_loop.lua"
 
 
@@ -169,6 +172,22 @@ def test_the_daemon_follows_ardours_midi_clock_within_a_twentieth_of_a_bpm(
                 told += [
                     float(m.args[1]) for m in client.heard if m.args[0] == "tempo" and m.args[2].startswith("midi:")
                 ]
+
+
+def test_ardour_is_found_by_zeroconf_where_it_advertises_itself(
+    house: House, server: jack.Server, song: np.ndarray, tmp_path: Path
+) -> None:
+    for tool in ("avahi-daemon", "dbus-daemon"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    session = Session.make(house, tmp_path / "Song", song, RATE)
+    look = f"import asyncio; from bridge.discovery import discover; print(asyncio.run(discover(20, until={IS_ARDOUR})))"
+    with avahi_daemon.running(tmp_path, "lo", house.inside) as env:
+        bus = {"DBUS_SYSTEM_BUS_ADDRESS": env["DBUS_SYSTEM_BUS_ADDRESS"]}
+        with ardour.rolling(house, server, session, bus):
+            found = house.run(sys.executable, "-c", look)
+    assert found.returncode == 0, found.stderr
+    assert re.search(r"name='Ardour-\d+'.*port=3819", found.stdout), found.stdout
 
 
 def test_what_stands_in_the_way_is_said_and_the_session_stays_as_it_was(

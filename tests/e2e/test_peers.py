@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import avahi_daemon
 from tests.support import daemon as daemons
 from tests.support.daemon import Daemon
 
@@ -110,49 +111,8 @@ def two_hosts(tmp_path: Path) -> Iterator[tuple[str, str]]:
 def avahi(two_hosts: tuple[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
     """An avahi daemon with a private bus on the far host; its environment for clients."""
     _, there = two_hosts
-    bus = tmp_path / "bus"
-    bus_config, avahi_config = tmp_path / "bus.conf", tmp_path / "avahi.conf"
-    bus_config.write_text(
-        '<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" '
-        '"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">'
-        f"<busconfig><type>system</type><listen>unix:path={bus}</listen><auth>EXTERNAL</auth>"
-        '<policy context="default"><allow send_destination="*"/><allow eavesdrop="true"/><allow own="*"/></policy>'
-        "</busconfig>"
-    )
-    avahi_config.write_text(
-        "[server]\nuse-ipv6=no\nallow-interfaces=cable1\nhost-name=far-host\n[wide-area]\nenable-wide-area=no\n"
-    )
-    environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}"}
-    broker = subprocess.Popen(
-        ["dbus-daemon", "--nofork", f"--config-file={bus_config}", "--print-address"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert broker.stdout is not None
-    broker.stdout.readline()
-    responder = subprocess.Popen(
-        [
-            *("ip", "netns", "exec", there, "avahi-daemon", "-f", str(avahi_config)),
-            *("--no-drop-root", "--no-chroot", "--no-rlimits", "--no-proc-title"),
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert responder.stderr is not None
-    for line in responder.stderr:
-        if "Server startup complete" in line:
-            break
-    try:
+    with avahi_daemon.running(tmp_path, "cable1", ("ip", "netns", "exec", there)) as environment:
         yield environment
-    finally:
-        for process in (responder, broker):
-            process.kill()
-            process.wait()
-        responder.stderr.close()
-        broker.stdout.close()
 
 
 @needs("ip", "avahi-daemon", "avahi-browse", "dbus-daemon")

@@ -270,9 +270,12 @@ class Ardour:
 
 
 @contextmanager
-def rolling(house: House, server: jack.Server, session: Session) -> Iterator[Ardour]:
+def rolling(
+    house: House, server: jack.Server, session: Session, env: Mapping[str, str] | None = None
+) -> Iterator[Ardour]:
     """Ardour without windows on `session`, playing, with its MIDI clock port and its OSC open."""
-    with _running(house, server, session, [_program("hardour")], {"ARDOUR_BACKEND": "JACK"}) as ardour:
+    told = {"ARDOUR_BACKEND": "JACK", **(env or {})}
+    with _running(house, server, session, [_program("hardour")], told) as ardour:
         yield ardour
 
 

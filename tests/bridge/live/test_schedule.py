@@ -329,6 +329,20 @@ def test_bar_lines_that_move_cost_only_the_slots_that_have_not_begun_and_a_bridg
     assert {fill.slot.beats for fill in run.filled[-3:]} == {14.0}
 
 
+def test_between_old_bar_lines_and_new_ones_there_is_music_even_for_a_playhead_that_is_set_just_there():
+    run = simulation(1.0)
+    run.run(20)
+    run.transport.playing = False
+    run.transport.locate(64.0)
+    run.transport.tempo_map = TempoMap.constant(120.0, TimeSignature(7, 8))
+    run.run(20)
+    ends = [fill.slot.end_beat for fill in run.filled if fill.slot.end_beat < 64.0]
+    run.transport.locate(ends[-1] - 0.01)
+    run.transport.playing = True
+    run.run(20)
+    assert any(fill.slot.beats < 3.5 for fill in run.filled)
+
+
 def test_a_signature_that_begins_a_hair_after_a_bar_line_makes_no_bar_of_no_length():
     tempo_map = TempoMap((TempoPoint(0.0, 120.0), TempoPoint(16.0004, 120.0, TimeSignature(3, 4))))
     run = simulation(0.5, tempo_map=tempo_map, phrase_bars=1)
