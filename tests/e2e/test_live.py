@@ -146,11 +146,14 @@ def test_while_the_transport_stands_nothing_is_due_and_then_it_goes_on(daemon: D
         daw.stop()
         waiting = client.wait_for(is_state("waiting"))
         assert "start playback" in waiting.args[9]
+        client.heard.clear()
+        for _ in range(3):  # it says where it stands at every change, and stays as it is otherwise
+            client.tell("/stembridge/live/status")
+        assert not [m for m in client.heard if m.address.endswith("live/phrase") and m.args[2] == "loop"]
         daw.play()
         client.wait_for(is_state("running"))
         (next_one,) = placed(client, 1, "phrase")
         assert next_one.args[3] >= END_BAR + 2
-    assert not [m for m in client.heard if m.address.endswith("live/phrase") and m.args[2] == "loop"]
 
 
 def test_after_a_locate_into_the_void_the_next_bar_line_is_filled_and_never_silent(
