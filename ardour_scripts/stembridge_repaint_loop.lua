@@ -305,9 +305,14 @@ function factory (params) return function ()
     fill ("Sources", table.concat (sources))
     fill ("Regions", region (0, 1))
     text = text:gsub ('id%-counter="%d+"', string.format ('id-counter="%d"', counter + channels + 2), 1)
-    local file = assert (io.open (session_file, "wb"))
-    file:write (text)
+    local temporary = session_file .. ".stembridge" -- the session's file is there whole at every moment
+    local file = assert (io.open (temporary, "wb"))
+    assert (file:write (text))
     file:close ()
+    if not os.rename (temporary, session_file) then -- Windows renames over nothing
+      os.remove (session_file)
+      assert (os.rename (temporary, session_file))
+    end
   end
 
   local source -- the file of the track's sound, while nothing has come of it
