@@ -43,6 +43,9 @@ class MidiSide:
         self.door = MidiDoor(config.midi, on_clock=self._hear_clock, on_action=self._act, clock=clock)
 
     def _hear_clock(self, source: str, reading: ClockReading) -> None:
+        best = self.door.reading(self._clock())
+        if best is not None and best[0] != source:
+            return  # a keyboard that sends ticks all day is no transport beside a DAW that plays
         self._desk.tell(self._fold.fold(self._desk.session, source, reading, self._clock()))
 
     def _act(self, action: Action) -> None:

@@ -79,7 +79,9 @@ class Transport:
         head, stream = position_now(session, now), self._stream
         if head is None:
             return None
-        if head.playing and stream is not None:
+        # A position told again, word for word, is no change that `heard` hears of: it is a locate all the same.
+        is_known = stream is not None and session.position_s is not None and session.position_s.at <= stream.told_at
+        if head.playing and stream is not None and is_known:
             tempo_map, _ = session.tempo_map()
             time_s = stream.offset_s + now
             head = replace(head, beat=tempo_map.beat_at(time_s), bpm=tempo_map.bpm_at(time_s))

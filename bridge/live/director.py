@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +37,8 @@ class LiveDirector:
         self._run: LiveRun | None = None
         self._last: LiveStatus | None = None
         self._going: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        self._starting, self._closing = asyncio.Lock(), asyncio.Lock()
+        self._client = ""
         self._stop_listening: Callable[[], None] = lambda: None
         self._ending: set[asyncio.Task[Any]] = set()
 
@@ -57,6 +57,8 @@ class LiveDirector:
         With an input it waits, while the transport plays, until as many bars were heard as a phrase has.
         """
         async with self._starting:
+            async with self._closing:  # a run that ends has its audio out until it has ended
+                pass
             if self._going is not None:
                 name = self._last.run if self._last is not None else ""
                 raise JobConflict(
@@ -66,8 +68,33 @@ class LiveDirector:
             start = self._request(options, session, client, told, head)
             if "input" in options:
                 return await self._listen_first(start)
-            self._begin(await prepared(start, self._desk, None, self._clock))
+            making = prepared(start, self._desk, None, self._clock)
+            self._begin(await self._while_starting(start, making, _ended))
             return self._status_now()
+
+    async def _while_starting(
+        self, start: Start, making: Coroutine[Any, Any, Any], drop: Callable[[Any], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        """What is made; the run counts as on meanwhile. Raises `NoLiveRun` if it is ended before it has begun."""
+        before, self._last = self._last, _status(start.run_id, LiveState.WAITING, "It is being prepared.")
+        self._client = start.client
+        self._going = going = asyncio.create_task(_kept_or_dropped(making, drop), name="live start")
+        try:
+            await asyncio.wait([going])
+        except asyncio.CancelledError:
+            self._last = before
+            raise
+        finally:
+            going.cancel()
+            is_wanted = self._going is going
+            self._going = None if is_wanted else self._going
+        if is_wanted and going.exception() is not None:
+            self._last = before
+        elif not is_wanted:
+            if not going.cancelled() and going.exception() is None:
+                await drop(going.result())
+            raise NoLiveRun("The run was ended before it began.")
+        return going.result()
 
     def _request(
         self,
@@ -129,38 +156,49 @@ class LiveDirector:
     def _begin(self, run: LiveRun) -> None:
         self._run = run
         self._stop_listening = self._desk.listen(run.hear)
-        run.tick()
+        self._tick(run)
         self._last = run.status
         self._going = asyncio.create_task(self._tick_forever(run), name="live run")
 
     async def _tick_forever(self, run: LiveRun) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            try:
-                run.tick()
-            except Exception:
-                log.exception("live run %s goes on after a mistake of our own", run.id)
+            self._tick(run)
+
+    def _tick(self, run: LiveRun) -> None:
+        try:
+            run.tick()
+        except Exception:
+            log.exception("live run %s goes on after a mistake of our own", run.id)
 
     async def _end(self, sentence: str) -> None:
-        going, run = self._going, self._run
+        going, run, last, stop_listening = self._going, self._run, self._last, self._stop_listening
+        if going is None:
+            return
         self._going = self._run = None
-        if going is not None:
-            going.cancel()
-            with suppress(asyncio.CancelledError):
-                await going
-        self._stop_listening()
-        if run is not None:
-            await run.end(sentence)
-            self._last = run.status
+        self._stop_listening = lambda: None
+        async with self._closing:
+            if going is not None:
+                going.cancel()
+                await asyncio.wait([going])
+            stop_listening()
+            if run is not None:
+                await run.end(sentence)
+                self._last = run.status
+            elif last is not None:  # it listened, or was being prepared
+                self._say(replace(last, state=LiveState.ENDED, sentence=sentence), self._client)
 
     # --- an input -----------------------------------------------------------------------------------------------------
     async def _listen_first(self, start: Start) -> LiveStatus:
-        from bridge.live.listening import Listener
+        from bridge.live.listening import KEPT_S, Listener
 
-        start.tempo_map()  # what is missing is said now
+        tempo_map = start.tempo_map()  # what is missing is said now
+        if tempo_map.bar_start(1 + start.live.phrase_bars) > KEPT_S:
+            raise BadArgument(f"An input is remembered for {KEPT_S:g} s, and a phrase lasts longer: take fewer bars.")
         _ = start.project
         name = str(start.options["input"])
-        listener = await asyncio.to_thread(lambda: Listener(name, clock=self._clock).start())
+        opening = asyncio.to_thread(lambda: Listener(name, clock=self._clock).start())
+        listener = await self._while_starting(start, opening, _closed)
         self._say_listening(start, 0)
         self._going = asyncio.create_task(self._listen(start, listener), name="live listening")
         return self._status_now()
@@ -170,15 +208,20 @@ class LiveDirector:
         try:
             bars = await self._enough(start, listener)
             log.info("live run %s goes on from %d bars that were heard", start.run_id, bars)
-            run = await prepared(start, self._desk, listener, self._clock)
+            self._begin(await _kept_or_dropped(prepared(start, self._desk, listener, self._clock), _ended))
         except StembridgeError as error:
             log.warning("live run %s cannot begin: %s", start.run_id, error)
-            self._going = None
-            self._say(_status(start.run_id, LiveState.ENDED, error.sentence), start.client)
-            return
+            self._not_begun(start, error.sentence)
+        except Exception:
+            log.exception("live run %s cannot begin", start.run_id)
+            self._not_begun(start, "Something went wrong inside Stembridge; its log says more.")
         finally:
-            await asyncio.to_thread(listener.close)
-        self._begin(run)
+            await _closed(listener)
+
+    def _not_begun(self, start: Start, sentence: str) -> None:
+        if self._going is asyncio.current_task():
+            self._going = None
+        self._say(_status(start.run_id, LiveState.ENDED, sentence), start.client)
 
     async def _enough(self, start: Start, listener: Any) -> int:
         wanted, told = start.live.phrase_bars, -1
@@ -206,3 +249,23 @@ class LiveDirector:
 def _status(run_id: str, state: LiveState, sentence: str) -> LiveStatus:
     """Of a run that has not begun to play."""
     return LiveStatus(run_id, state, 0, 0.0, 0.0, math.nan, 0, math.nan, LiveCounts(), False, sentence)
+
+
+async def _kept_or_dropped(making: Coroutine[Any, Any, Any], drop: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    """What is made. If nobody waits for it any more, it is dropped once it is there: it may hold a device."""
+    task = asyncio.create_task(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            await drop(task.result())
+        raise
+
+
+async def _ended(run: LiveRun) -> None:
+    await run.end("The run was ended before it began.")
+
+
+async def _closed(listener: Any) -> None:
+    await asyncio.to_thread(listener.close)

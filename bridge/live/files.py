@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -48,7 +49,9 @@ def _write(file: BinaryIO, audio: Audio, rate: int, is_loud: bool) -> None:
     import soundfile
 
     form, subtype = ("WAV", "FLOAT") if is_loud else ("FLAC", "PCM_24")
-    soundfile.write(file, audio.T, rate, format=form, subtype=subtype)
+    encoded = BytesIO()  # libsndfile would lose the reason why a disk does not take it
+    soundfile.write(encoded, audio.T, rate, format=form, subtype=subtype)
+    file.write(encoded.getbuffer())
 
 
 def read_audio(path: Path, rate: int, start: int = 0, stop: int | None = None) -> Audio:

@@ -1,4 +1,4 @@
-"""The audio of a live run: what was made, loops of it, what was played. Pure; float32 ``(channels, frames)``.
+"""The audio of a live run: what was made, loops of it, what was played; float32 ``(channels, frames)``.
 
 A phrase lasts so many beats, whatever the tempo becomes later: its place is said in beats, and `fitted` gives its
 audio for a span of other length or tempo.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bridge.live.bar_lines import SAME_BEATS
+from bridge.live.files import read_audio
 from protocol.live import Filling, Slot
 from protocol.music import TempoMap
 
@@ -28,34 +31,52 @@ RESAMPLED = 0.003
 """A tempo off by less than this share is met by resampling: 5 cents, and no artefact of stretching."""
 
 
-@dataclass(frozen=True, eq=False)
 class Material:
     """One phrase: `audio` lasts `beats`; `before` is what led into it where it was made.
 
     `phrase` is its number in the run, 0 the last bars of the source; `file` holds it (to 24 bits), `job` made it.
+    `follows` is the phrase that it was made to go on from; -1: none.
     """
 
-    phrase: int
-    audio: Audio
-    beats: float
-    rate: int
-    before: Audio
-    job: str
-    file: str
-    follows: int = -1
-    """The phrase that it was made to go on from; -1: none."""
+    def __init__(
+        self,
+        phrase: int,
+        audio: Audio,
+        beats: float,
+        rate: int,
+        before: Audio,
+        job: str,
+        file: str,
+        follows: int = -1,
+    ) -> None:
+        self.phrase, self.beats, self.rate = phrase, beats, rate
+        self.before = before.copy()  # a view would keep all that it was cut from
+        self.job, self.file, self.follows, self.frames = job, file, follows, int(audio.shape[1])
+        self._audio: Audio | None = audio
+
+    @property
+    def audio(self) -> Audio:
+        """Float32 ``(channels, frames)``; after a rest it is read from its file, which takes a while."""
+        audio = self._audio
+        if audio is None:
+            audio = self._audio = read_audio(Path(self.file), self.rate, 0, self.frames)
+        return audio
+
+    def rest(self) -> None:
+        """Take no room in memory until `audio` is wanted again."""
+        self._audio = None
 
     @property
     def bpm(self) -> float:
         """The tempo that it was made in."""
-        return self.beats * 60.0 * self.rate / int(self.audio.shape[1])
+        return self.beats * 60.0 * self.rate / self.frames
 
     def over(self, beats: float) -> Audio:
         """As many beats of it, in its own tempo: itself, cut, or repeated with a crossfade at each joint."""
         if abs(beats - self.beats) <= SAME:
             return self.audio
-        frames = round(self.audio.shape[1] * beats / self.beats)
-        repeats = -(-frames // self.audio.shape[1])
+        frames = round(self.frames * beats / self.beats)
+        repeats = -(-frames // self.frames)
         return _joined([self.audio] * repeats, self.before, round(FADE_S * self.rate))[:, :frames]
 
 
@@ -70,6 +91,23 @@ class Filled:
     def audio(self) -> Audio:
         """What sounds in the slot, in the tempo of the material."""
         return self.material.over(self.slot.beats)
+
+
+def leading_to(beat: float, after: int, filled: Sequence[Filled]) -> list[Filled]:
+    """What leads up to `beat`, the nearest first: by its place; over a locate, by what was made to go on from what.
+
+    `after` is the phrase whose end is continued there.
+    """
+    left, found = list(filled), list[Filled]()
+    while True:
+        before = [each for each in left if abs(each.slot.end_beat - beat) <= SAME_BEATS]
+        before = before or [each for each in left if each.material.phrase == after]
+        if not before:
+            return found
+        nearest = before[-1]
+        found.append(nearest)
+        left.remove(nearest)
+        beat, after = nearest.slot.start_beat, nearest.material.follows
 
 
 def _joined(parts: Sequence[Audio], before: Audio, fade: int) -> Audio:
@@ -132,9 +170,11 @@ def laid_out(
         if end <= start_beat or begin >= end_beat:
             continue
         at, stop = (round(tempo_map.time_at(beat) * rate) - first for beat in (begin, end))
-        part = fitted(_as_channels(audio, channels), stop - at)
         low, high = max(0, at), min(out.shape[1], stop)
-        out[:, low:high] = part[:, low - at : high - at]
+        if high > low:  # only what is seen of it: to stretch a whole source takes long
+            share = audio.shape[1] / (stop - at)
+            seen = audio[:, round((low - at) * share) : round((high - at) * share)]
+            out[:, low:high] = fitted(_as_channels(seen, channels), high - low)
     return out, first
 
 

@@ -62,7 +62,7 @@ class LiveOutput:
         self._off_since: float | None = None
         self._prelude: tuple[Clip, ...] = ()
         self._changing = threading.Lock()  # the stretching thread places too
-        self._stretching.submit(warm)
+        self._placing = ThreadPoolExecutor(1, thread_name_prefix="place")
 
     @classmethod
     def open(
@@ -77,6 +77,7 @@ class LiveOutput:
         """On `device`, at its own rate, playing silence so far. Raises `AudioUnavailable`."""
         from bridge.live.audio_device import AudioOut, find
 
+        warm()  # before the stream: an import holds up the interpreter for longer than a block lasts
         player = Player(device.rate, channels, head)
 
         def reopen() -> AudioOut:
@@ -99,6 +100,7 @@ class LiveOutput:
 
     def close(self) -> None:
         """Blocks until the stream has ended."""
+        self._placing.shutdown(wait=True, cancel_futures=True)
         self._player.place(())
         self._stretching.shutdown(wait=True, cancel_futures=True)
         if self._device is not None:
@@ -126,18 +128,34 @@ class LiveOutput:
             log.info("%s", error)
 
     # --- what is played -----------------------------------------------------------------------------------------------
+    def place_soon(self, filled: Sequence[Filled]) -> None:
+        """`place` in a thread of its own: it may read and resample. Orders keep their order."""
+        self._placing.submit(self._place_logged, tuple(filled))
+
+    def _place_logged(self, filled: Sequence[Filled]) -> None:
+        try:
+            self.place(filled)
+        except Exception:
+            log.exception("what was made could not be placed; what was placed before plays on")
+
     def place(self, filled: Sequence[Filled]) -> None:
-        """Play these from now on; what was stretched already stays so."""
+        """Play these from now on; what was stretched already stays so. Called by one thread at a time."""
         tempo_map = self._tempo_map()
-        kept: dict[int, tuple[Filled, tuple[Clip, ...]]] = {}
-        for before, entry in zip([None, *filled], filled, strict=False):
+        ordered = sorted(filled, key=lambda entry: entry.slot.start_beat)
+        made: dict[int, tuple[Filled, tuple[Clip, ...]]] = {}
+        for before, entry in zip([None, *ordered], ordered, strict=False):
             known = self._clips.get(entry.slot.number)
-            same = known is not None and known[0] is entry
-            kept[entry.slot.number] = known if known is not None and same else (entry, _clips(entry, before, tempo_map))
+            is_known = known is not None and known[0] is entry
+            made[entry.slot.number] = known if is_known and known else (entry, _made(entry, before, tempo_map))
         if filled:
-            self._player.expect_from(filled[0].slot.start_beat)
+            self._player.expect_from(ordered[0].slot.start_beat)
         with self._changing:
-            self._clips = kept
+            for number, (entry, _) in made.items():
+                known = self._clips.get(number)
+                if known is not None and known[0] is entry:  # it may have been stretched meanwhile
+                    made[number] = known
+            self._clips = made
+            self._wanted = {number: frames for number, frames in tuple(self._wanted.items()) if number in made}
             self._play()
 
     def lead_in(self, entry: Filled) -> None:
@@ -160,12 +178,14 @@ class LiveOutput:
         if now - self._off_since < STEADY_S:
             return
         for entry in late:
-            frames = _frames_now(entry, tempo_map, factor)
-            if self._wanted.get(entry.slot.number) != frames:
+            frames, wanted = _frames_now(entry, tempo_map, factor), self._wanted.get(entry.slot.number)
+            if wanted is None or abs(frames / wanted - 1.0) > OFF / 2:  # a clock's estimate never stands still
                 self._wanted[entry.slot.number] = frames
                 self._stretching.submit(partial(self._stretch, entry, frames, tempo_map))
 
     def _stretch(self, entry: Filled, frames: int, tempo_map: TempoMap) -> None:
+        if self._wanted.get(entry.slot.number) != frames:  # the tempo has moved on
+            return
         try:
             audio = fitted(entry.audio(), frames)
             clips = _cut(entry, audio, None, tempo_map)
@@ -182,7 +202,7 @@ class LiveOutput:
 
 
 def _is_off(entry: Filled, clips: Sequence[Clip], head: Playhead, tempo_map: TempoMap, factor: float) -> bool:
-    if entry.slot.end_beat <= head.beat:
+    if entry.slot.end_beat <= head.beat or not clips:
         return False
     frames = sum(int(clip.audio.shape[1]) for clip in clips)
     return abs(frames / max(1, _frames_now(entry, tempo_map, factor)) - 1.0) > OFF
@@ -192,6 +212,15 @@ def _frames_now(entry: Filled, tempo_map: TempoMap, factor: float) -> int:
     """How long the slot is, in frames, at the tempo that the DAW has now (`factor` times as slow as the map says)."""
     slot = entry.slot
     return round((tempo_map.time_at(slot.end_beat) - tempo_map.time_at(slot.start_beat)) * factor * entry.material.rate)
+
+
+def _made(entry: Filled, before: Filled | None, tempo_map: TempoMap) -> tuple[Clip, ...]:
+    """The clips of a slot; none if its file, out of memory since long, is gone from the disk."""
+    try:
+        return _clips(entry, before, tempo_map)
+    except (StembridgeError, OSError) as error:
+        log.warning("slot %d stays silent: %s", entry.slot.number, error)
+        return ()
 
 
 def _clips(entry: Filled, before: Filled | None, tempo_map: TempoMap) -> tuple[Clip, ...]:

@@ -73,7 +73,8 @@ class Start:
 
     def tempo_map(self) -> TempoMap:
         """The tempo map in force. Raises `MissingContext` if no tempo was told."""
-        tempo_map, known = self.session.tempo_map()
+        # While an input is listened to, the tempo may become another.
+        tempo_map, known = (self.told() if "input" in self.options else self.session).tempo_map()
         if not known:
             raise MissingContext(
                 "Live extension keeps to bar lines, and no tempo is known: send /stembridge/tempo BPM or MIDI clock "
@@ -99,13 +100,13 @@ async def prepared(start: Start, desk: Desk, listener: Listener | None, clock: C
     else:
         played = await _from_file(start, desk, project, tempo_map)
         join_beat = _join(start, played, tempo_map)
-    base = await asyncio.to_thread(_base, start, played, project, tempo_map)
+    base = await asyncio.to_thread(_base, start, played, project, tempo_map, join_beat)
     device = await asyncio.to_thread(_device, start)
     internal = InternalClock(played.rate if device is None else device.rate, clock) if start.is_internal else None
     head = internal.head if internal is not None else start.head
     output = None if device is None else await _output(start, device, played, head, internal, clock)
     if internal is not None:
-        _lead_in(internal, output, base, join_beat, tempo_map)
+        await asyncio.to_thread(_lead_in, internal, output, base, join_beat, tempo_map)
     schedule = Schedule(start.live, Speed(), join_beat=join_beat)
     return LiveRun(
         start.run_id, desk, played, base, schedule, settings, head, clock, start.client, start.told, output, internal
@@ -132,9 +133,15 @@ async def _from_file(start: Start, desk: Desk, project: ProjectRef, tempo_map: T
 
 
 def _join(start: Start, played: Played, tempo_map: TempoMap) -> float:
-    if "join" in start.options:
-        return tempo_map.beat_at(float(start.options["join"]))
-    return end_line(tempo_map, played.end_beat)
+    if "join" not in start.options:
+        return end_line(tempo_map, played.end_beat)
+    join_beat = tempo_map.beat_at(float(start.options["join"]))
+    if join_beat <= played.start_beat:
+        raise BadArgument(
+            f"join is {start.options['join']:g} s, where nothing was played that could be gone on from: the source "
+            f"begins at {tempo_map.time_at(played.start_beat):g} s. Join after that."
+        )
+    return join_beat
 
 
 def end_line(tempo_map: TempoMap, end_beat: float) -> float:
@@ -162,11 +169,12 @@ def _beat_now(start: Start, clock: Callable[[], float]) -> float:
 
 
 # --- what sounds until the first phrase is there ----------------------------------------------------------------------
-def _base(start: Start, played: Played, project: ProjectRef, tempo_map: TempoMap) -> Material:
-    """The source's own last bars, as many as a phrase has (or as there are): looped until a phrase is there."""
-    end_beat = last_line(tempo_map, played.end_beat)
+def _base(start: Start, played: Played, project: ProjectRef, tempo_map: TempoMap, join_beat: float) -> Material:
+    """The source's last bars up to the join, as many as a phrase has (or as there are): looped until one is there."""
+    last_beat = min(played.end_beat, next_line(tempo_map, join_beat))
+    end_beat = last_line(tempo_map, last_beat)
     if end_beat <= played.start_beat:  # less than a bar
-        end_beat = played.end_beat
+        end_beat = last_beat
     wanted = tempo_map.beat_at(tempo_map.bars_from(tempo_map.time_at(end_beat), -start.live.phrase_bars))
     start_beat = max(wanted, played.start_beat)
     span = [(played.start_beat, played.end_beat, played.audio)]

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.desk import Desk
+from bridge.live.bar_lines import SAME_BEATS
+from bridge.live.context import heard, held, level
 from bridge.live.files import keep_audio, read_audio
-from bridge.live.material import FADE_S, Filled, Material, fitted, laid_out
+from bridge.live.material import FADE_S, SAME, Filled, Material, fitted, leading_to
 from bridge.live.schedule import Ask, Fill, Forget, Schedule, Withdraw
 from protocol.errors import StembridgeError
 from protocol.events import Event, JobChanged, JobProgressed, LiveChanged, LivePlaced
@@ -26,7 +29,7 @@ from protocol.job import LIVE_PRIORITY, Job, ProjectRef, SourceRef, new_job_id
 from protocol.live import LiveSettings, LiveState, LiveStatus, PlacedPhrase, Slot
 from protocol.music import TempoMap
 from protocol.session import Session
-from protocol.transport import Playhead
+from protocol.transport import MIDI, Playhead
 from protocol.vocabulary import JobState, Verb
 
 if TYPE_CHECKING:
@@ -38,10 +41,11 @@ log = logging.getLogger("stembridge.live")
 
 TICK_S = 0.05
 SAID_EVERY_S = 0.5
+QUEUED_S = 1.0  # a phrase whose job has waited so long waits for another one, which is told
 SAME_FRAMES = 2
 """Lengths that differ by no more come from rounding."""
 BEHIND_BEATS = 256.0
-"""What lies so far behind the playhead is no longer kept in memory; its files stay in the project."""
+"""What lies so far behind the playhead is not kept in memory; it is read again where the playhead goes back to it."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,11 @@ class Played:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A phrase on its way."""
+    """A phrase on its way; `before` is the end of what it hears, once that is known."""
 
     ask: Ask
     job: str
-    before: Audio
-    follows: int
+    before: Audio | None = None
 
 
 class LiveRun:
@@ -100,14 +103,17 @@ class LiveRun:
         self._told, self._output, self._internal = told, output, internal
         self._materials: dict[int, Material] = {base.phrase: base}
         self._filled: list[Filled] = []
+        self._near: list[Filled] = []
         self._asked: dict[int, _Asked] = {}
-        self._by_job: dict[str, int] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._state = LiveState.WAITING
         self._sentence = ""
         self._said_at = -math.inf
         self._said: tuple[object, ...] = ()
-        self._begun_at = clock()
+        self._play_told = told().playing
+        self._at_beat = -math.inf
+        self._source_db: float | None = None
+        self._queued_at = math.inf
 
     # --- what a musician does -----------------------------------------------------------------------------------------
     def change(self, settings: Mapping[str, object], live: LiveSettings) -> None:
@@ -129,13 +135,17 @@ class LiveRun:
 
     async def end(self, sentence: str = "") -> None:
         """End the run: what is on its way is taken back, what is made stays."""
-        for task in self._work:
-            task.cancel()
-        for asked in list(self._asked.values()):
-            await self._cancel(asked.job)
-        self._asked.clear()
-        if self._output is not None:
-            await asyncio.to_thread(self._output.close)
+        asked = list(self._asked.values())
+        self._asked.clear()  # what is being asked for at this moment is taken back as soon as it was
+        try:
+            if self._output is not None:
+                await asyncio.to_thread(self._output.close)
+        except Exception:
+            log.exception("live run %s: its audio out did not close", self.id)
+        for each in asked:
+            await self._cancel(each.job)
+        if self._work:
+            await asyncio.wait(self._work)
         self._state, self._sentence = LiveState.ENDED, sentence
         self.say()
 
@@ -150,7 +160,7 @@ class LiveRun:
         self._state = LiveState.RUNNING if head is not None and head.playing else LiveState.WAITING
         self._do(self._schedule.step(now, head, tempo_map))
         if head is not None:
-            self._forget_old(head.beat)
+            self._keep_near(head.beat)
             if self._output is not None:
                 self._output.follow(head)
         self._say_if_due(now)
@@ -164,28 +174,28 @@ class LiveRun:
         bpm = tempo_map.bpm_at(tempo_map.time_at(head.beat))
         if bpm != head.bpm:
             internal.set_bpm(bpm)
-        if playing is not None and playing.at > self._begun_at and playing.value != head.playing:
-            if playing.value:
-                internal.play()
-            else:
-                internal.stop()
+        if playing is None or playing is self._play_told or playing.source.startswith(MIDI):
+            return
+        self._play_told = playing  # each order counts, also one that says again what held before the run
+        if playing.value and not head.playing:
+            internal.play()
+        elif not playing.value:
+            internal.stop()
 
     def _do(self, actions: list[Ask | Withdraw | Fill | Forget]) -> None:
-        placed = False
         for action in actions:
             match action:
                 case Ask():
-                    self._spawn(self._make(action))
+                    self._asked[action.phrase] = _Asked(action, new_job_id())
+                    self._spawn(self._guarded(action.phrase, self._make(action)))
                 case Withdraw(phrase=phrase, why=why):
                     self._withdraw(phrase, why)
                 case Fill():
                     self._fill(action)
-                    placed = True
                 case Forget(from_beat=beat):
-                    self._filled = [filled for filled in self._filled if filled.slot.end_beat <= beat]
-                    placed = True
-        if placed and self._output is not None:
-            self._output.place(self._filled)
+                    self._filled = [f for f in self._filled if f.slot.start_beat <= beat - SAME_BEATS]
+        if any(isinstance(action, Fill | Forget) for action in actions):
+            self._place(self._near_of(self._filled))
 
     def _fill(self, fill: Fill) -> None:
         material = self._materials[fill.phrase]
@@ -197,7 +207,7 @@ class LiveRun:
         placed = PlacedPhrase(
             self.id, fill.slot, fill.filling, material.job, material.file, start_s, frames, material.rate
         )
-        if abs(material.audio.shape[1] - frames) <= SAME_FRAMES:
+        if abs(material.beats - fill.slot.beats) <= SAME and abs(material.frames - frames) <= SAME_FRAMES:
             self._desk.emit(LivePlaced(placed, (self._client,)))
         else:
             self._spawn(self._write_fitted(filled, placed))
@@ -212,58 +222,61 @@ class LiveRun:
 
         try:
             placed = replace(placed, file=str(await asyncio.to_thread(written)))
-        except StembridgeError as error:
+        except Exception as error:
             log.warning("live run %s: slot %d holds its phrase as it was made: %s", self.id, placed.slot.number, error)
         self._desk.emit(LivePlaced(placed, (self._client,)))
 
-    def _forget_old(self, beat: float) -> None:
-        if self._filled and self._filled[0].slot.end_beat < beat - BEHIND_BEATS:
-            self._filled = [filled for filled in self._filled if filled.slot.end_beat >= beat - BEHIND_BEATS]
-            used = {filled.material.phrase for filled in self._filled} | {0, *sorted(self._materials)[-4:]}
-            self._materials = {number: kept for number, kept in self._materials.items() if number in used}
+    def _near_of(self, filled: list[Filled]) -> list[Filled]:
+        return [each for each in filled if each.slot.end_beat >= self._at_beat - BEHIND_BEATS]
+
+    def _keep_near(self, beat: float) -> None:
+        """What lies far behind rests on the disk; what the playhead came back to sounds again."""
+        self._at_beat = beat
+        near = self._near_of(self._filled)
+        if near != self._near:
+            self._place(near)
+            used = {0, *sorted(self._materials)[-2:], *(filled.material.phrase for filled in near)}
+            for number in self._materials.keys() - used:
+                self._materials[number].rest()
+
+    def _place(self, near: list[Filled]) -> None:
+        self._near = near
+        if self._output is not None:
+            self._output.place_soon(near)
 
     # --- phrases ------------------------------------------------------------------------------------------------------
     async def _make(self, ask: Ask) -> None:
-        """Write what the phrase hears, and ask for it."""
-        try:
-            tempo_map = self._tempo_map()
-            follows = self._filled[-1].material.phrase if self._filled else 0
-            context, start_s = await asyncio.to_thread(self._context, ask.slot, tempo_map)
-            file = await asyncio.to_thread(
-                keep_audio, context, self._played.rate, self._played.project, f"live-{self.id}"
-            )
-            job_id = new_job_id()
-            self._by_job[job_id] = ask.phrase
-            before = context[:, -round(FADE_S * self._played.rate) :]
-            self._asked[ask.phrase] = _Asked(ask, job_id, before, follows)
-            session = self._session_for(SourceRef(file=str(file), start_s=start_s))
-            options = self._options_for(ask, tempo_map)
-            await self._desk.request(Verb.EXTEND, options, session, job_id, self._client)
-        except (StembridgeError, OSError) as error:
-            self._failed(ask.phrase, str(error))
+        """Write what the phrase hears, and ask for it. If it was withdrawn meanwhile, it is not asked for."""
+        told, leading = self._told(), leading_to(ask.slot.start_beat, ask.after, self._filled)
+        tempo_map, rate = told.tempo_map()[0], self._played.rate
+        context, start_s = await asyncio.to_thread(self._context, ask.slot, leading, tempo_map)
+        file = await asyncio.to_thread(keep_audio, context, rate, self._played.project, f"live-{self.id}")
+        asked = self._asked.get(ask.phrase)
+        if asked is None:
+            return
+        self._asked[ask.phrase] = replace(asked, before=context[:, -round(FADE_S * rate) :])
+        session = self._session_for(told, SourceRef(file=str(file), start_s=start_s))
+        options = self._options_for(ask, tempo_map)
+        await self._desk.request(Verb.EXTEND, options, session, asked.job, self._client)
+        if ask.phrase not in self._asked:
+            await self._cancel(asked.job)
 
-    def _context(self, slot: Slot, tempo_map: TempoMap) -> tuple[Audio, float]:
+    def _context(self, slot: Slot, leading: list[Filled], tempo_map: TempoMap) -> tuple[Audio, float]:
         """What was played in the bars before a slot, and the project time at which it begins."""
-        played, heard = self._played, self._schedule.settings.context_bars
-        start_beat = tempo_map.beat_at(tempo_map.bars_from(tempo_map.time_at(slot.start_beat), -heard))
-        # One after another up to the slot, as they were placed: after a locate too they lead up to it.
-        spans: list[tuple[float, float, Audio]] = []
-        end_beat = slot.start_beat
-        for filled in reversed(self._filled):
-            if end_beat <= start_beat:
-                break
-            spans.append((end_beat - filled.slot.beats, end_beat, filled.audio()))
-            end_beat -= filled.slot.beats
-        # The source keeps its bars: it may end before the line at which it is joined, or ring on over it.
-        moved = end_beat - self._schedule.join_line
-        spans.insert(0, (played.start_beat + moved, played.end_beat + moved, played.audio))
-        audio, first = laid_out(spans, start_beat, slot.start_beat, tempo_map, played.rate, played.channels)
-        return audio, first / played.rate
+        played, bars, join = self._played, self._schedule.settings.context_bars, self._schedule.join_line
+        before = partial(
+            heard, source=(played.start_beat, played.end_beat, played.audio), base=self._materials[0],
+            join_beat=join, tempo_map=tempo_map, channels=played.channels,
+        )  # fmt: skip
+        if self._source_db is None:
+            self._source_db = level(before(join, bars, [])[0])
+        audio, first = before(slot.start_beat, bars, leading)
+        return held(audio, self._source_db), first / played.rate
 
-    def _session_for(self, source: SourceRef) -> Session:
-        """The session as it is now, for this run's project and source and without its region."""
+    def _session_for(self, told: Session, source: SourceRef) -> Session:
+        """The session as it was told, for this run's project and source and without its region."""
         now, mine = self._clock(), f"live:{self.id}"
-        session = self._told().told("project", self._project(), mine, now).told("source", source, mine, now)
+        session = told.told("project", self._project(), mine, now).told("source", source, mine, now)
         return replace(session, regions=None)
 
     def _project(self) -> ProjectRef:
@@ -290,35 +303,43 @@ class LiveRun:
         """An event of the desk; those of this run's jobs are acted on."""
         if not isinstance(event, JobChanged | JobProgressed):
             return
-        phrase = self._by_job.get(event.job.id)
-        if phrase is None or phrase not in self._asked:
+        phrase = next((phrase for phrase, asked in self._asked.items() if asked.job == event.job.id), None)
+        if phrase is None:
             return
+        self._queued_at = self._clock() if event.job.state is JobState.QUEUED else math.inf
         if isinstance(event, JobProgressed):
             self._schedule.progressed(phrase, event.progress.fraction, self._clock())
         elif event.job.state is JobState.DONE:
-            self._spawn(self._take(phrase, event.job))
+            self._spawn(self._guarded(phrase, self._take(phrase, event.job)))
         elif event.job.state.is_final:
             self._failed(phrase, event.job.failure.sentence if event.job.failure else "A phrase was cancelled.")
 
     async def _take(self, phrase: int, job: Job) -> None:
         """Read what was made."""
         take = min(job.takes, key=lambda take: take.rank)
-        try:
-            audio = await asyncio.to_thread(read_audio, Path(take.file), take.sample_rate)
-        except (StembridgeError, OSError) as error:
-            self._failed(phrase, str(error))
-            return
+        audio = await asyncio.to_thread(read_audio, Path(take.file), take.sample_rate)
         asked = self._asked.pop(phrase, None)
-        if asked is None:
+        if asked is None or asked.before is None:
             return
         self._materials[phrase] = Material(
-            phrase, audio, asked.ask.slot.beats, take.sample_rate, asked.before, job.id, take.file, asked.follows
+            phrase, audio, asked.ask.slot.beats, take.sample_rate, asked.before, job.id, take.file, asked.ask.after
         )
         self._sentence = ""
         self._do(self._schedule.made(phrase, self._clock()))
 
+    async def _guarded(self, phrase: int, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong with a phrase, the schedule hears of it: else it would wait for that phrase for ever."""
+        try:
+            await work
+        except (StembridgeError, OSError) as error:
+            self._failed(phrase, str(error))
+        except Exception:
+            log.exception("live run %s: a mistake of our own", self.id)
+            self._failed(phrase, "A phrase failed inside Stembridge; its log says more.")
+
     def _failed(self, phrase: int, sentence: str) -> None:
-        self._asked.pop(phrase, None)
+        if self._asked.pop(phrase, None) is None:
+            return
         self._sentence = sentence
         log.warning("live run %s: phrase %d failed: %s", self.id, phrase, sentence)
         self._schedule.failed(phrase, self._clock())
@@ -354,7 +375,8 @@ class LiveRun:
 
     def _why_waiting(self, head: Playhead | None) -> str:
         if self._state is not LiveState.WAITING:
-            return ""
+            waits = bool(self._asked) and self._clock() - self._queued_at > QUEUED_S
+            return "The next phrase waits for another job to end: let it, or cancel that one." if waits else ""
         if head is None:
             return (
                 "Nothing has said where the DAW plays: stop it and start it again while it sends MIDI clock, stream "

@@ -259,8 +259,11 @@ class Schedule:
 
     # --- where --------------------------------------------------------------------------------------------------------
     def _next_slot(self, moment: Moment) -> Slot:
-        """The slot that must be filled next; one that does not begin on a bar line is a bridge to the next line."""
-        start, lines = self._next_start(moment), moment.lines
+        """The slot that must be filled next."""
+        return self._slot_from(self._next_start(moment), moment.lines)
+
+    def _slot_from(self, start: float, lines: BarLines) -> Slot:
+        """The slot that begins at `start`; if that is no bar line, it is a bridge to the next one."""
         number = self._slots_filled + 1
         if lines.is_line(start):
             return lines.slot(number, start, self.settings.phrase_bars)
@@ -275,7 +278,7 @@ class Schedule:
         before = self._slots.begun_by(here)
         if before and moment.playing:  # just past the end of what is filled: its next slot has begun already
             start = before.slot.end_beat
-            end = lines.line(lines.bar_after(lines.bar_from(start), self.settings.phrase_bars))
+            end = self._slot_from(start, lines).end_beat
             if here < end and self._slots.first_within(here, end) is None:
                 return start
         return self._slots.filled_until(max(self._join_line, lines.line(moment.bar)))

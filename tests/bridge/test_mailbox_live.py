@@ -128,7 +128,7 @@ async def test_a_start_gives_the_director_the_audio_in_the_project_and_the_music
         assert told.project is not None
         assert told.project.value.sample_rate == RATE
         assert told.tempo_map()[1]
-        assert list((made.script.root / "audio").iterdir()) == []
+        await until(lambda: not files_of(made.script.root / "audio"))
 
 
 async def test_how_the_run_stands_is_in_its_answer_until_it_ends(tmp_path: Path) -> None:

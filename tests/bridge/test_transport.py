@@ -24,8 +24,9 @@ class Told:
         self.transport = Transport(lambda: self.session, lambda _: (MIDI, self.clock) if self.clock else None)
 
     def tell(self, name: str, value: object, at: float) -> None:
-        self.session = self.session.told(name, value, OSC, at)
-        self.transport.heard()
+        before, self.session = self.session, self.session.told(name, value, OSC, at)
+        if before.changed_fields(self.session):
+            self.transport.heard()
 
 
 def test_nothing_told_is_no_playhead() -> None:
@@ -79,6 +80,16 @@ def test_a_locate_is_a_new_epoch_at_once() -> None:
     assert after.beat == pytest.approx(2.0 * (1.1 + 2 * JUMP_S))
 
 
+def test_going_back_to_the_place_that_was_told_before_is_a_locate() -> None:
+    told = Told()
+    told.tell("position_s", 8.0, 0.0)
+    told.tell("playing", True, 0.0)
+    told.tell("position_s", 8.0, 10.0)
+    head = told.transport.head(11.0)
+    assert head is not None
+    assert head.beat == pytest.approx(18.0)
+
+
 def test_the_tempo_map_turns_seconds_into_beats_and_tempo() -> None:
     told = Told()
     told.tell("tempo", TempoMap.from_flat((0.0, 60.0, 4, 4, 0, 10.0, 120.0, 4, 4, 0)), 0.0)
@@ -106,3 +117,36 @@ def test_midi_clock_counts_where_no_position_streams() -> None:
 def test_a_clock_that_knows_no_place_is_no_playhead() -> None:
     clock = ClockReading(ClockState.RUNNING, 97.5, 0.01, 40.0, 100.0, 1.0, False, 3)
     assert Told(clock).transport.head(100.6) is None
+
+
+def test_a_clock_that_was_lost_gives_way_to_what_was_told() -> None:
+    told = Told(ClockReading(ClockState.LOST, 97.5, 0.01, 40.0, 100.0, 1.0, True, 3))
+    told.tell("position_s", 1.0, 0.0)
+    head = told.transport.head(100.6)
+    assert head is not None
+    assert (head.source, head.beat) == (OSC, 2.0)
+
+
+def test_from_the_clock_to_a_stream_is_another_epoch_whatever_their_counts() -> None:
+    for epoch in range(4):
+        told = Told(ClockReading(ClockState.RUNNING, 97.5, 0.01, 40.0, 100.0, 1.0, True, epoch))
+        by_clock = told.transport.head(100.0)
+        told.tell("playing", True, 100.0)
+        told.tell("position_s", 1.0, 100.0)
+        streamed = told.transport.head(100.0)
+        assert by_clock is not None
+        assert streamed is not None
+        assert by_clock.epoch != streamed.epoch
+
+
+def test_another_source_is_believed_from_its_first_position_on() -> None:
+    told = Told()
+    told.tell("position_s", 0.0, 0.0)
+    told.tell("playing", True, 0.0)
+    for step in range(1, 40):
+        told.tell("position_s", step / 10, step / 10)
+    told.session = told.session.told("position_s", 4.1, "reaper", 4.0)
+    told.transport.heard()
+    head = told.transport.head(4.0)
+    assert head is not None
+    assert head.beat == pytest.approx(2 * 4.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from protocol.clock_session import STEP_BPM, ClockFold
 from protocol.midi_clock import ClockReading, ClockState
 from protocol.music import TempoMap
 from protocol.session import Session
-from protocol.transport import FRESH_S, NEWS_BPM, position_now
+from protocol.transport import FRESH_S, NEWS_BPM, Playhead, position_now
 
 MIDI, OSC = "midi:Clock", "osc:127.0.0.1:9000"
 
@@ -115,3 +117,49 @@ def test_play_told_again_does_not_move_the_position() -> None:
     head = position_now(session, 6.0)
     assert head is not None
     assert head.beat == pytest.approx(2.0 * (5.0 + 5.0))
+
+
+def test_a_clock_that_comes_to_the_told_tempo_is_no_news() -> None:
+    fold = ClockFold()
+    session = fold.fold(Session(), MIDI, reading(97.5), 10.0).told("tempo", 120.0, OSC, 11.0)
+    session = fold.fold(session, MIDI, reading(97.5), 12.0)
+    session = fold.fold(session, MIDI, reading(120.1), 13.0)
+    assert (bpm_of(session), session.tempo and session.tempo.source) == (120.0, OSC)
+
+
+def test_what_an_unsure_clock_said_when_a_tempo_was_told_is_not_held_against_it() -> None:
+    fold = ClockFold()
+    session = fold.fold(Session(), MIDI, reading(97.5), 10.0)
+    session = fold.fold(session, MIDI, reading(90.0, confidence=0.2), 10.5).told("tempo", 120.0, OSC, 11.0)
+    session = fold.fold(session, MIDI, reading(97.5), 12.0)
+    assert bpm_of(session) == 120.0
+
+
+def test_an_estimate_moves_the_tempo_when_it_is_off_by_more_than_its_error_and_not_before() -> None:
+    fold = ClockFold()
+    session = fold.fold(Session(), MIDI, reading(97.5), 10.0)
+    vague = replace(reading(98.0), bpm_error=0.2)
+    assert bpm_of(fold.fold(session, MIDI, vague, 10.2)) == 97.5
+    assert bpm_of(fold.fold(session, MIDI, reading(98.0), 10.2)) == 98.0
+
+
+def test_a_clock_that_has_heard_start_and_no_tick_yet_plays() -> None:
+    session = ClockFold().fold(Session(), MIDI, reading(state=ClockState.STARTING), 10.0)
+    assert session.playing is not None
+    assert session.playing.value is True
+
+
+def test_a_position_is_as_old_as_the_moment_that_it_was_read_for() -> None:
+    session = ClockFold().fold(Session(), MIDI, reading(at=9.9), 10.0)
+    assert session.position_s is not None
+    assert session.position_s.at == 9.9
+
+
+def test_beside_a_streamed_position_the_clock_tells_the_tempo() -> None:
+    told = Session().told("playing", True, OSC, 9.0).told("position_s", 33.0, OSC, 9.5)
+    assert bpm_of(ClockFold().fold(told, MIDI, reading(97.5), 10.0)) == 97.5
+
+
+def test_a_playhead_that_stands_is_where_it_was() -> None:
+    assert Playhead(1.0, 8.0, 120.0, False, OSC).beat_at(9.0) == 8.0
+    assert Playhead(1.0, 8.0, 120.0, True, OSC).moved_to(2.0).beat == 10.0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.live.material import FADE_S, Material, fitted, laid_out
+from bridge.live.material import FADE_S, Filled, Material, fitted, laid_out, leading_to
+from protocol.live import Filling, Slot
 from protocol.music import TempoMap
 
 RATE = 8_000
@@ -89,3 +94,61 @@ def test_a_later_span_covers_an_earlier_one_and_mono_goes_to_all_channels() -> N
     out, _ = laid_out([(0.0, 4.0, first), (2.0, 4.0, second)], 0.0, 4.0, tempo_map, RATE, 2)
     assert np.allclose(out[:, : 2 * RATE], 0.1)
     assert np.allclose(out[:, 2 * RATE :], 0.2)
+
+
+def test_of_a_long_source_in_another_tempo_only_what_is_heard_is_stretched() -> None:
+    tempo_map, source = TempoMap.constant(120.0), tone(RATE * 64 // 2)  # 64 beats at 120
+    slower = TempoMap.constant(119.8)  # met by resampling
+    whole, _ = laid_out([(0.0, 64.0, source)], 0.0, 64.0, slower, RATE, 1)
+    part, first = laid_out([(0.0, 64.0, source)], 60.0, 64.0, slower, RATE, 1)
+    assert first == round(slower.time_at(60.0) * RATE)
+    there = whole[:, first : first + part.shape[1]]
+    assert np.abs(part - there)[:, 200:-200].max() < 0.2  # within half a frame
+    assert laid_out([(0.0, 64.0, source)], 60.0, 64.0, tempo_map, RATE, 1)[0].shape == (1, 2 * RATE)
+
+
+def test_what_leads_up_to_a_phrase_is_what_it_continues_and_not_what_was_placed_last() -> None:
+    def placed(number: int, start_beat: float, follows: int) -> Filled:
+        made = Material(number, noise(80), 8.0, RATE, noise(8), "job", "file", follows)
+        return Filled(Slot(number, start_beat, start_beat + 8.0, 1), Filling.PHRASE, made)
+
+    one, two, far, next_far = placed(1, 8.0, 0), placed(2, 16.0, 1), placed(3, 800.0, 2), placed(4, 808.0, 3)
+    filled = [one, two, far, next_far]
+    assert leading_to(24.0, 2, filled) == [two, one]  # gone back to the end of the second
+    assert leading_to(816.0, 4, filled) == [next_far, far, two, one]
+    assert leading_to(1600.0, 4, filled) == [next_far, far, two, one]  # far away again
+    assert leading_to(8.0, 0, filled) == []
+
+
+def test_after_a_rest_the_audio_comes_from_its_file(tmp_path: Path) -> None:
+    audio = noise(RATE)
+    soundfile.write(tmp_path / "take.flac", audio.T, RATE, subtype="PCM_24")
+    made = Material(1, audio, 4.0, RATE, noise(8), "job", str(tmp_path / "take.flac"))
+    made.rest()
+    assert np.abs(made.audio - audio).max() < 1e-6
+
+
+def test_a_loop_leaves_the_phrase_as_it_was_and_takes_the_end_of_what_led_into_it() -> None:
+    fade = round(FADE_S * RATE)
+    before = np.concatenate([np.ones((2, 3 * fade), np.float32), np.zeros((2, fade), np.float32)], axis=1)
+    made = material(before=before)
+    as_it_was = made.audio.copy()
+    loop = made.over(16.0)
+    assert np.array_equal(made.audio, as_it_was)
+    end = made.frames - 1
+    assert np.abs(loop[:, end]).max() < 0.02
+
+
+def test_two_channels_become_one_as_their_mean() -> None:
+    stereo = np.stack([np.full(RATE, 0.2, np.float32), np.full(RATE, 0.6, np.float32)])
+    out, _ = laid_out([(0.0, 1.0, stereo)], 0.0, 1.0, TempoMap.constant(60.0), RATE, 1)
+    assert np.allclose(out, 0.4)
+
+
+def test_a_phrase_that_rests_keeps_nothing_of_what_it_heard_but_the_end() -> None:
+    context = noise(10 * RATE)
+    made = material(before=context[:, -round(FADE_S * RATE) :])
+    made.rest()
+    heard = weakref.ref(context)
+    del context
+    assert heard() is None

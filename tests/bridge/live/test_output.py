@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bridge.live import output
 from bridge.live.material import Filled, Material
 from bridge.live.output import LOOK_S, STEADY_S, LiveOutput
 from bridge.live.player import Player
@@ -128,6 +129,66 @@ def test_a_tempo_that_only_trembles_stretches_nothing() -> None:
     assert np.shares_memory(clips[0].audio, made.audio)
 
 
+def test_a_new_tempo_that_trembles_as_a_clock_does_is_stretched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(TempoMap.constant(120.0))
+    later = filled(3, material(1, 2 * RATE, follows=0))
+    stage.output.place([later])
+    stage.map = TempoMap.constant(126.0)
+    stretches = []
+
+    def follow(now: float) -> None:
+        stage.now = now
+        stage.output.follow(Playhead(now, 0.0, 126.0 + 0.01 * len(stretches), True, "test", 1))
+
+    def slow(audio: np.ndarray, frames: int) -> np.ndarray:
+        stretches.append(frames)
+        if len(stretches) < 5:
+            follow(10.0)  # the tempo is another by a hair before the stretch is done
+        return np.resize(audio, (2, frames))
+
+    monkeypatch.setattr(output, "fitted", slow)
+    follow(0.0)
+    follow(STEADY_S / 2)
+    assert not stage.output._wanted
+    follow(STEADY_S + 0.01)
+    for _ in range(6):
+        _settled(stage.output)
+    assert len(stretches) == 1
+    assert _length(stage.output, 3) == stretches[0]
+
+
+def test_a_daw_that_plays_faster_than_its_map_says_is_followed_in_pitch_too() -> None:
+    stage = Stage(TempoMap.constant(120.0))
+    stage.output.place([filled(3, material(1, 2 * RATE, follows=0))])
+    for now in (0.0, STEADY_S + 0.01):
+        stage.now = now
+        stage.output.follow(Playhead(now, 0.0, 126.0, True, "test", 1))
+    _settled(stage.output)
+    assert _length(stage.output, 3) == pytest.approx(4 * 60 / 126 * RATE, abs=1)
+
+
+def test_what_was_stretched_while_more_is_placed_stays_stretched(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(TempoMap.constant(120.0))
+    first, second = filled(3, material(1, 2 * RATE, follows=0)), filled(4, material(2, 2 * RATE, follows=1))
+    stage.output.place([first])
+    stage.map = TempoMap.constant(126.0)
+
+    def meanwhile(_beat: float | None) -> None:
+        for now in (0.0, STEADY_S + 0.01):
+            stage.now = now
+            stage.output.follow(Playhead(now, 0.0, 126.0, True, "test", 1))
+        _settled(stage.output)
+
+    monkeypatch.setattr(stage.player, "expect_from", meanwhile)
+    stage.output.place([first, second])
+    assert _length(stage.output, 3) == pytest.approx(4 * 60 / 126 * RATE, abs=1)
+
+
+def _length(made: LiveOutput, number: int) -> int:
+    (clips,) = [clips for entry, clips in made._clips.values() if entry.slot.number == number]
+    return sum(int(clip.audio.shape[1]) for clip in clips)
+
+
 def test_a_device_that_went_away_is_looked_for_and_its_xruns_stay_counted() -> None:
     stage = Stage(TempoMap.constant(120.0))
     head = Playhead(0.0, 0.0, 120.0, True, "test", 1)
@@ -142,7 +203,7 @@ def test_a_device_that_went_away_is_looked_for_and_its_xruns_stay_counted() -> N
     assert stage.output.counted(LiveCounts()).xruns == 4
 
 
-def _settled(output: LiveOutput) -> None:
+def _settled(made: LiveOutput) -> None:
     """Until the thread has done all that it was given."""
     done: Callable[[], None] = lambda: None  # noqa: E731
-    output._stretching.submit(done).result(60.0)
+    made._stretching.submit(done).result(60.0)

@@ -29,13 +29,15 @@ def test_bar_lines_are_found_on_both_sides(beat: float, before: float, after: fl
     assert next_line(MAP, beat) == pytest.approx(after)
 
 
-def base_of(tmp_path: Path, end_beat: float, phrase_bars: int) -> tuple[np.ndarray, np.ndarray, float]:
+def base_of(
+    tmp_path: Path, end_beat: float, phrase_bars: int, join_beat: float | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The source, what is looped of it, and its beats; the source begins at beat 0."""
     audio = np.random.default_rng(3).uniform(-0.5, 0.5, (2, round(end_beat / 2 * RATE))).astype(np.float32)
     project = ProjectRef(folder=str(tmp_path), media_folder=str(tmp_path), sample_rate=RATE)
     played = Played(project, audio, RATE, 0.0, end_beat)
     start = Start("run", {"phrase_bars": phrase_bars}, Session(), Session, lambda _at: None, "test")
-    made = _base(start, played, project, MAP)
+    made = _base(start, played, project, MAP, end_beat if join_beat is None else join_beat)
     written = soundfile.read(made.file, dtype="float32", always_2d=True)[0].T
     assert np.abs(written - made.audio).max() < 1e-6
     return audio, made.audio, made.beats
@@ -54,3 +56,9 @@ def test_of_a_short_source_all_whole_bars_are_looped_and_of_less_than_a_bar_all(
     source, loop, beats = base_of(tmp_path, 3.0, 4)
     assert beats == 3.0
     assert np.array_equal(loop, source)
+
+
+def test_a_join_inside_the_source_is_led_up_to_by_the_bars_before_it(tmp_path: Path) -> None:
+    source, loop, beats = base_of(tmp_path, 20.0, 2, join_beat=12.0)
+    assert beats == 8.0
+    assert np.array_equal(loop, source[:, 2 * RATE : 6 * RATE])
