@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from bridge.doors.midi_names import NamePattern
 from bridge.doors.midi_ports import CLIENT, Deliver, Found, NoMidi
-from bridge.midi_config import NamePattern, PortWish
+from bridge.midi_config import PortWish
 
 log = logging.getLogger("stembridge.midi")
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from bridge.doors.midi_messages import CONTROL, NOTE_ON, PROGRAM
-from bridge.midi_config import LearnConfig, NamePattern
+from bridge.doors.midi_names import NamePattern
 from protocol.address_space import INCOMING, PREFIX, parse
 from protocol.errors import StembridgeError
 from protocol.task_fields import Number, Whole
@@ -174,7 +174,24 @@ def scaled(setting: str, value: int) -> float | int:
 _FOLLOWING = [name for name, spec in SETTINGS.items() if isinstance(spec.rule, Whole | Number) and name != "seed"]
 
 
-def mapping_of(entry: LearnConfig) -> Mapping:
+class Entry(Protocol):
+    """An entry as the configuration has it (`bridge.midi_config.LearnConfig`)."""
+
+    @property
+    def on(self) -> str: ...
+    @property
+    def channel(self) -> int | None: ...
+    @property
+    def port(self) -> str | None: ...
+    @property
+    def do(self) -> str | None: ...
+    @property
+    def send(self) -> tuple[str | int | float, ...] | None: ...
+    @property
+    def value(self) -> str | None: ...
+
+
+def mapping_of(entry: Entry) -> Mapping:
     """The mapping that an entry means. Raises `ValueError` with a sentence."""
     kind, number = _trigger(entry.on)
     told = [name for name in ("do", "send", "value") if getattr(entry, name) is not None]

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bridge.midi_config import NamePattern, PortWish
+from bridge.doors.midi_names import NamePattern
+from bridge.midi_config import PortWish
 from protocol.errors import StembridgeError
 
 log = logging.getLogger("stembridge.midi")

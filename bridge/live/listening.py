@@ -9,7 +9,7 @@ from typing import Self
 
 from bridge.live.audio_device import AudioIn, find
 from bridge.live.capture import RingBuffer
-from bridge.live.run import Played
+from bridge.live.phrases import Played
 from engine.audio import resample
 from protocol.errors import MissingContext
 from protocol.job import ProjectRef

@@ -14,7 +14,8 @@ from bridge.live.internal_clock import InternalClock
 from bridge.live.listening import Listener
 from bridge.live.material import FADE_S, Filled, Material, laid_out
 from bridge.live.output import LiveOutput
-from bridge.live.run import LiveRun, Played
+from bridge.live.phrases import Played
+from bridge.live.run import LiveRun
 from bridge.live.schedule import Schedule
 from bridge.live.speed import Speed
 from protocol.errors import BadArgument, MissingContext

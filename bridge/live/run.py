@@ -22,10 +22,11 @@ from bridge.live.bar_lines import SAME_BEATS
 from bridge.live.context import heard, held, level
 from bridge.live.files import keep_audio, read_audio
 from bridge.live.material import FADE_S, SAME, Filled, Material, fitted, leading_to
+from bridge.live.phrases import Played, options_for, session_for
 from bridge.live.schedule import Ask, Fill, Forget, Schedule, Withdraw
 from protocol.errors import StembridgeError
 from protocol.events import Event, JobChanged, JobProgressed, LiveChanged, LivePlaced
-from protocol.job import LIVE_PRIORITY, Job, ProjectRef, SourceRef, new_job_id
+from protocol.job import Job, SourceRef, new_job_id
 from protocol.live import LiveSettings, LiveState, LiveStatus, PlacedPhrase, Slot
 from protocol.music import TempoMap
 from protocol.session import Session
@@ -46,24 +47,6 @@ SAME_FRAMES = 2
 """Lengths that differ by no more come from rounding."""
 BEHIND_BEATS = 256.0
 """What lies so far behind the playhead is not kept in memory; it is read again where the playhead goes back to it."""
-
-
-@dataclass(frozen=True)
-class Played:
-    """What a run goes on from: audio that ends at `end_beat`, and the project it belongs to.
-
-    `audio` is ``(channels, frames)`` at `rate`, in the tempo map in force at the start.
-    """
-
-    project: ProjectRef
-    audio: Audio
-    rate: int
-    start_beat: float
-    end_beat: float
-
-    @property
-    def channels(self) -> int:
-        return int(self.audio.shape[0])
 
 
 @dataclass(frozen=True)
@@ -255,8 +238,9 @@ class LiveRun:
         if asked is None:
             return
         self._asked[ask.phrase] = replace(asked, before=context[:, -round(FADE_S * rate) :])
-        session = self._session_for(told, SourceRef(file=str(file), start_s=start_s))
-        options = self._options_for(ask, tempo_map)
+        source = SourceRef(file=str(file), start_s=start_s)
+        session = session_for(told, self._played, source, f"live:{self.id}", self._clock())
+        options = options_for(ask.slot, self._settings, self._schedule.settings.qualities[ask.quality], tempo_map)
         await self._desk.request(Verb.EXTEND, options, session, asked.job, self._client)
         if ask.phrase not in self._asked:
             await self._cancel(asked.job)
@@ -272,21 +256,6 @@ class LiveRun:
             self._source_db = level(before(join, bars, [])[0])
         audio, first = before(slot.start_beat, bars, leading)
         return held(audio, self._source_db), first / played.rate
-
-    def _session_for(self, told: Session, source: SourceRef) -> Session:
-        """The session as it was told, for this run's project and source and without its region."""
-        now, mine = self._clock(), f"live:{self.id}"
-        session = told.told("project", self._project(), mine, now).told("source", source, mine, now)
-        return replace(session, regions=None)
-
-    def _project(self) -> ProjectRef:
-        return self._played.project.model_copy(update={"sample_rate": self._played.rate})
-
-    def _options_for(self, ask: Ask, tempo_map: TempoMap) -> dict[str, Any]:
-        start_s, end_s = (tempo_map.time_at(beat) for beat in (ask.slot.start_beat, ask.slot.end_beat))
-        lowered = dict(self._schedule.settings.qualities[ask.quality])
-        place = {"at": start_s, "seconds": end_s - start_s, "priority": LIVE_PRIORITY}
-        return {**self._settings, **lowered, "variations": 1, **place}
 
     def _withdraw(self, phrase: int, why: str) -> None:
         asked = self._asked.pop(phrase, None)

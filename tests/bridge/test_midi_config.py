@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bridge.doors.midi_names import NamePattern
 from bridge.doors.midi_ports import _labelled
-from bridge.midi_config import MidiConfig, NamePattern, PortKind
+from bridge.midi_config import MidiConfig, PortKind
 
 NAMES = ["UM-ONE MIDI 1", "Midi Through Port-0", "Stage [left] 1", "UM-ONE"]
 

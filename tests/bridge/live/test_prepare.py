@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from bridge.live.phrases import Played
 from bridge.live.prepare import Start, _base, end_line, last_line, next_line
-from bridge.live.run import Played
 from protocol.job import ProjectRef
 from protocol.music import TempoMap
 from protocol.session import Session
