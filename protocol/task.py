@@ -15,7 +15,8 @@ those of the integration specification of ACE-Step v1.5 XL Base. At `Door.HTTP` 
   task holds the canonical form.
 * A number sent as a 32-bit float is a fader's place and goes to the nearest step (0.7323 is 0.73); so does a double
   that is the nearest 32-bit float to a step (0.699999988 is 0.7).
-* `advancedFeatures.modularScheduler` may come as JSON text: OSC has no objects.
+* `advancedFeatures.modularScheduler` may come as JSON text: OSC has no objects. Its keys are judged by the engine that
+  gets the task; at HTTP by `protocol.modular_scheduler` at once.
 * `engine`, `contextBars`, `stemFormat`, `quality`, `checkpoint`, `minScore` and `rerolls` exist: Stembridge's own
   fields, unknown to the specification and to HTTP.
 * `settings.bpm` stays the model's whole-number hint; the session's tempo map is the exact one, and never rounded.

@@ -6,19 +6,18 @@ valid, and stays silent about what another problem already names. So one answer 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from protocol.errors import TaskInvalid
 from protocol.formats import MODEL_RATE, OutputFormat, bitrate_range, sample_rates
+from protocol.names import nearest
 from protocol.task_fields import Door, Group, Refused, Rule, shown
 from protocol.task_model import DEFAULTS, FIELDS, GROUPS, HTTP_REQUIRED, OutputType, Task
 
 _MOST_UNKNOWN = 20  # unknown fields that are named one by one
 _MOST_IN_SENTENCE = 12
-_LONGEST_NAME = 64
 
 NameOf = Callable[[str], str]
 """How a door calls a field in its messages (``CFGScale`` is ``guidance`` to a DAW)."""
@@ -85,34 +84,16 @@ def validate_task(data: Mapping[str, object], door: Door, name_of: NameOf = str)
         try:
             clean[field] = _RULES[door][field].check(value, door)
         except Refused as refused:
-            problems.append(_refusal(field, value, door, refused, name_of))
+            problems.extend(refusals(field, value, _RULES[door][field], refused, name_of))
     if door is Door.HTTP:
         problems.extend(_missing(given, name_of))
     problems.extend(_conflicts(_Facts(given, clean, door, name_of)))
     if problems or unknown:
         order = list(_RULES[door])
-        problems.sort(key=lambda problem: order.index(problem.field))
-        raise TaskProblems((*problems, *_unknown(unknown, door)))
+        problems.sort(key=lambda problem: order.index(_ruled(problem.field, door)))
+        raise TaskProblems((*problems, *unknown_fields(unknown, FIELDS[door])))
     defaults = {field: value for field, value in DEFAULTS[door].items() if not field.startswith("audioSettings.")}
     return Task.model_validate(_nested(defaults | {field: clean[field] for field in clean if field not in GROUPS}))
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known dotted name that a wrong one most likely means, by its last part or by the whole; None if none is."""
-    folded: dict[str, str] = {}
-    for candidate in known:
-        folded.setdefault(_folded(candidate), candidate)
-        folded.setdefault(_folded(candidate.rpartition(".")[2]), candidate)
-    if len(name) > _LONGEST_NAME:
-        return None
-    for wanted in (_folded(name), _folded(name.rpartition(".")[2])):
-        if close := difflib.get_close_matches(wanted, folded, n=1, cutoff=0.7):
-            return folded[close[0]]
-    return None
-
-
-def _folded(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum())
 
 
 def _flattened(data: Mapping[str, object], door: Door) -> tuple[dict[str, object], list[tuple[str, object]]]:
@@ -135,27 +116,41 @@ def _flattened(data: Mapping[str, object], door: Door) -> tuple[dict[str, object
     return given, unknown
 
 
+def _ruled(field: str, door: Door) -> str:
+    """The field that has a rule, of a problem that may lie further down in its value."""
+    while field not in _RULES[door]:
+        field = field.rpartition(".")[0]
+    return field
+
+
 def _label(name: object) -> str:
     return name if isinstance(name, str) else shown(name)
 
 
-def _unknown(fields: list[tuple[str, object]], door: Door) -> Iterator[Problem]:
+def unknown_fields(fields: list[tuple[str, object]], known: Iterable[str], of: str = "the task") -> Iterator[Problem]:
+    """The problems that these names are not fields of `of`, each with the nearest `known` one; a flood in short."""
     for name, value in fields[:_MOST_UNKNOWN]:
-        meant = nearest(name, FIELDS[door])
+        meant = nearest(name, known)
         hint = f"did you mean {meant}?" if meant else "leave it out."
-        message = f"{shown(name)[1:-1]} is not a field of the task: {hint}"
-        yield Problem(name, value, meant or "a field of the task", message, "unknown")
+        message = f"{shown(name)[1:-1]} is not a field of {of}: {hint}"
+        yield Problem(name, value, meant or f"a field of {of}", message, "unknown")
     if len(fields) > _MOST_UNKNOWN:
-        message = f"{len(fields) - _MOST_UNKNOWN} more fields are not fields of the task: leave them out."
-        yield Problem("", None, "fields of the task", message, "unknown")
+        message = f"{len(fields) - _MOST_UNKNOWN} more fields are not fields of {of}: leave them out."
+        yield Problem("", None, f"fields of {of}", message, "unknown")
 
 
-def _refusal(field: str, value: object, door: Door, refused: Refused, name_of: NameOf) -> Problem:
-    allowed = _RULES[door][field].allowed
+def refusals(field: str, value: object, rule: Rule, refused: Refused, name_of: NameOf = str) -> Iterator[Problem]:
+    """The problems for which a rule refused a field's value: one, or one for each part of the value that is wrong."""
+    for mistake in refused.mistakes:
+        join = "." if mistake.key else " "
+        message = f"{name_of(field)}{join}{mistake.message}"
+        yield Problem(f"{field}.{mistake.key}".rstrip("."), mistake.value, mistake.allowed, message, mistake.code)
+    if refused.mistakes:
+        return
     size = f" ({len(value)} characters)" if refused.code == "length" and isinstance(value, str) else ""
     hint = " Leave the field out to not set it." if value is None else refused.detail and f" {refused.detail}"
-    message = f"{name_of(field)} is {shown(value)}{size}; it must be {allowed}.{hint}"
-    return Problem(field, value, allowed, message, refused.code)
+    message = f"{name_of(field)} is {shown(value)}{size}; it must be {rule.allowed}.{hint}"
+    yield Problem(field, value, rule.allowed, message, refused.code)
 
 
 def _missing(given: Mapping[str, object], name_of: NameOf) -> Iterator[Problem]:
@@ -215,12 +210,30 @@ def _conflicts(facts: _Facts) -> Iterator[Problem]:
             if f"settings.{field}" in facts.clean:
                 reason = "it needs inputs.audio, the audio to work on"
                 yield facts.conflict(f"settings.{field}", "only with inputs.audio", reason)
+    yield from _repainting(facts)
     start, end = facts.value("settings.cfgIntervalStart"), facts.value("settings.cfgIntervalEnd")
     if start is not None and end is not None and start > end:
         other = facts.name_of("settings.cfgIntervalEnd")
         yield facts.conflict(
             "settings.cfgIntervalStart", f"at most {end:g}", f"it must not lie after {other} ({end:g})"
         )
+
+
+def _repainting(facts: _Facts) -> Iterator[Problem]:
+    """What is wrong with the span whatever the audio's length; a DAW's place is the session's region instead."""
+    start_field, end_field = "settings.repaintingStart", "settings.repaintingEnd"
+    start, end = facts.clean.get(start_field), facts.clean.get(end_field)
+    if facts.door is not Door.HTTP or end is None or "inputs.audio" not in facts.clean:
+        return
+    if start is not None and start >= end:
+        allowed = f"below {facts.name_of(end_field)} ({end:g})"
+        message = f"{facts.name_of(start_field)} is {shown(facts.given[start_field])}; it must lie {allowed}."
+        yield Problem(start_field, facts.given[start_field], allowed, message, "range")
+    elif end == 0 and facts.lacks(start_field):
+        message = (
+            f"{facts.name_of(end_field)} is 0; it must be above 0 unless {facts.name_of(start_field)} is negative."
+        )
+        yield Problem(end_field, facts.given[end_field], "above 0", message, "range")
 
 
 def _audio_settings(facts: _Facts) -> Iterator[Problem]:

@@ -10,24 +10,18 @@ is asked for, and a whole float (4.0) where an int is, since some OSC clients on
 from __future__ import annotations
 
 import math
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar, get_args
-from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from protocol.errors import BadArgument
 from protocol.float32 import Single, as_single
-from protocol.key import Key
 
 _SHOWN_CHARS, SHOWN_DIGITS = 40, 20
-_LONGEST_ADDRESS = 2048
 
 
 class Door(StrEnum):
@@ -39,14 +33,28 @@ class Door(StrEnum):
     """OSC, MIDI, the mailbox, the command line: a project's session stands behind the task."""
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong with one member of an object: its name, its value, what would be allowed, and both in a sentence;
+    `code` as in `Refused`, or ``unknown`` or ``conflict`` as in `protocol.task_check.Problem`."""
+
+    key: str
+    value: object
+    allowed: str
+    message: str
+    code: str
+
+
 class Refused(ValueError):
     """A value breaks its field's rule; `code` is one of ``type``, ``range``, ``step``, ``length``, ``choice``,
-    ``format``. `detail` is a sentence on where in the value the mistake is, if there is more to say."""
+    ``format``. `detail` is a sentence on where in the value the mistake is, if there is more to say. `mistakes` are
+    those of an object's members, if its rule knows them: they are the problems then, instead of the object itself."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", mistakes: tuple[Mistake, ...] = ()) -> None:
         super().__init__(f"not allowed: {code}")
         self.code = code
         self.detail = detail
+        self.mistakes = mistakes
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,11 @@ class Rule:
     @property
     def allowed(self) -> str:
         """What is allowed, in words that complete "it must be ..."."""
+        raise NotImplementedError
+
+    def json_schema(self) -> dict[str, Any]:
+        """The rule at `Door.HTTP` as JSON Schema 2020-12: it passes whatever the rule passes, and refuses the rest as
+        far as a schema can. Always with a `type`."""
         raise NotImplementedError
 
     def check(self, value: object, _door: Door, /) -> Any:
@@ -96,6 +109,9 @@ class Whole(Rule):
         if number != int(number):
             raise Refused("step")
         return int(number)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
 @dataclass(frozen=True)
@@ -136,6 +152,11 @@ class Number(Rule):
             raise Refused("step")
         return nearest
 
+    def json_schema(self) -> dict[str, Any]:
+        low = {"exclusiveMinimum" if self.above_low else "minimum": self.low}
+        step = {"multipleOf": float(self.step)} if self.step else {}
+        return {"type": "number", **low, "maximum": self.high, **step}
+
 
 @dataclass(frozen=True)
 class Text(Rule):
@@ -156,6 +177,10 @@ class Text(Rule):
         if not (self.shortest <= len(text) <= self.longest or (self.or_empty and not text)):
             raise Refused("length")
         return text
+
+    def json_schema(self) -> dict[str, Any]:
+        lengths = {"minLength": self.shortest, "maxLength": self.longest}
+        return {"type": "string", "anyOf": [lengths, {"const": ""}]} if self.or_empty else {"type": "string", **lengths}
 
 
 @dataclass(frozen=True)
@@ -180,6 +205,9 @@ class Choice(Rule):
                 return allowed
         raise Refused("choice")
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string" if isinstance(self.values[0], str) else "integer", "enum": list(self.values)}
+
 
 @dataclass(frozen=True)
 class Flag(Rule):
@@ -196,96 +224,8 @@ class Flag(Rule):
             raise Refused("type")
         return value
 
-
-@dataclass(frozen=True)
-class UuidV4(Rule):
-    """A UUID of version 4 in the usual 8-4-4-4-12 form, kept as given: a client matches answers by it."""
-
-    kind = "UUID v4"
-
-    @property
-    def allowed(self) -> str:
-        return "a UUID of version 4, such as 9f1c2b7e-3a54-4d0e-8b6f-0c2d4e5f6a7b"
-
-    def check(self, value: object, _door: Door, /) -> str:
-        text = plain_text(value)
-        parsed = _uuid(text)
-        if parsed is None or parsed.version != 4:
-            raise Refused("format")
-        return text
-
-
-@dataclass(frozen=True)
-class Address(Rule):
-    """An absolute http(s) address; with `or_uuid`, also the UUID of a file."""
-
-    or_uuid: bool = False
-
-    kind = "URI"
-
-    @property
-    def allowed(self) -> str:
-        return f"{'the UUID of a file or ' if self.or_uuid else ''}an http:// or https:// address"
-
-    def check(self, value: object, _door: Door, /) -> str:
-        text = plain_text(value)
-        if not _is_web_address(text) and not (self.or_uuid and _uuid(text)):
-            raise Refused("format")
-        return text
-
-
-@dataclass(frozen=True)
-class Name(Rule):
-    """A short plain name, as of an engine; lower-cased."""
-
-    kind = "text"
-
-    @property
-    def allowed(self) -> str:
-        return "a name of 1 to 32 letters, digits, '-' or '_'"
-
-    def check(self, value: object, _door: Door, /) -> str:
-        text = plain_text(value)
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", text):
-            raise Refused("format")
-        return text.lower()
-
-
-@dataclass(frozen=True)
-class FileName(Rule):
-    """The name of a thing on disk, without its folder: it can be no path, nor lead up one; kept as given."""
-
-    kind = "text"
-
-    @property
-    def allowed(self) -> str:
-        return "a name of 1 to 64 letters, digits, '.', '-' or '_', beginning with a letter or digit (not a path)"
-
-    def check(self, value: object, _door: Door, /) -> str:
-        text = plain_text(value)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
-            raise Refused("format")
-        return text
-
-
-@dataclass(frozen=True)
-class KeyScale(Rule):
-    """A key: on HTTP one of the specification's 70 spellings, from a DAW any that `Key.parse` knows; made canonical."""
-
-    kind = "text"
-
-    @property
-    def allowed(self) -> str:
-        return "a key such as C major, F# minor or Bb major"
-
-    def check(self, value: object, door: Door, /) -> str:
-        text = plain_text(value)
-        if door is Door.HTTP and not re.fullmatch(r"[A-G][#b♯♭]? (major|minor)", text):
-            raise Refused("format")
-        try:
-            return str(Key.parse(text))
-        except BadArgument as error:
-            raise Refused("format") from error
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
 @dataclass(frozen=True)
@@ -302,6 +242,9 @@ class Group(Rule):
         if not isinstance(value, Mapping):
             raise Refused("type")
         return value
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "object"}
 
 
 def shown(value: object) -> str:
@@ -338,19 +281,3 @@ def plain_text(value: object) -> str:
     except UnicodeEncodeError as error:  # a lone surrogate, which no file and no message could hold
         raise Refused("format") from error
     return str(value)
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
-        return None
-    return uuid.UUID(text)
-
-
-def _is_web_address(text: str) -> bool:
-    if len(text) > _LONGEST_ADDRESS or any(char.isspace() or not char.isprintable() for char in text):
-        return False
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # unbalanced brackets, a port that is no number
-        return False

@@ -21,30 +21,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
+from protocol.air import CHECKPOINT_OF, MODEL
+from protocol.audio_input import AudioSource
 from protocol.errors import BadArgument
 from protocol.formats import LANGUAGES, LOSSY_RATES, OutputFormat
+from protocol.modular_scheduler import ModularScheduler
 from protocol.task_fields import (
-    Address,
     Choice,
     Door,
-    FileName,
     Flag,
-    KeyScale,
-    Name,
     Number,
     Refused,
     Rule,
     Text,
-    UuidV4,
     Whole,
     shown,
 )
 from protocol.task_json import JsonObject
+from protocol.task_names import Address, FileName, KeyScale, Name, UuidV4
 
 TASK_TYPE = "audioInference"
-MODEL = "runware:ace-step@v1.5-xl-base"
-"""The AIR id of ACE-Step v1.5 XL Base."""
-
 SEEDS = 2**31
 """How many seeds there are: 0 to 2147483647."""
 
@@ -104,9 +100,9 @@ class AudioSettings(_Part):
 
 
 class TaskInputs(_Part):
-    """The source audio: the UUID of an uploaded or produced file, or a URL. In a DAW the session's source instead."""
+    """The source audio: see `protocol.audio_input`. In a DAW the session's source instead."""
 
-    audio: Annotated[str | None, Address(or_uuid=True)] = None
+    audio: Annotated[str | None, AudioSource()] = None
 
 
 class TaskSettings(_Part):
@@ -146,7 +142,7 @@ class Task(_Part):
 
     task_type: Annotated[str, Choice((TASK_TYPE,))] = TASK_TYPE
     task_uuid: Annotated[str, UuidV4()] = Field(default_factory=new_uuid, alias="taskUUID")
-    model: Annotated[str, Choice((MODEL,))] = MODEL
+    model: Annotated[str, Choice(tuple(CHECKPOINT_OF))] = MODEL
     output_type: Annotated[OutputType, Choice(tuple(OutputType))] = OutputType.URL
     output_format: Annotated[OutputFormat, Choice(tuple(OutputFormat))] = OutputFormat.WAV
     audio_settings: AudioSettings | None = None
@@ -185,6 +181,7 @@ HTTP_DEFAULTS: Mapping[str, object] = MappingProxyType(
 _HTTP_RULES: Mapping[str, Rule] = {
     "positivePrompt": Text(2, 3000),
     "duration": Number(30, 300, "0.1", "seconds"),
+    "advancedFeatures.modularScheduler": ModularScheduler(),
 }
 
 

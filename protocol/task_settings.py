@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from protocol.errors import BadArgument
-from protocol.task_check import Problem, TaskProblems, nearest, validate_task
+from protocol.names import nearest
+from protocol.task_check import Problem, TaskProblems, validate_task
 from protocol.task_fields import Door, Refused, Rule, shown
 from protocol.task_model import DEFAULTS, FIELDS, Task
 

@@ -16,17 +16,12 @@ sde    Each step goes to the clean estimate and back to the next time with fresh
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 from protocol.errors import EngineCannot
-from protocol.task_check import nearest
+from protocol.modular_scheduler import KEYS, SOLVERS, finite, mistakes, numbers_of, order_problem, with_end
 from protocol.task_fields import shown
-
-SOLVERS = ("euler", "heun", "sde")
-MAX_STEPS = 300
 
 _PROBLEMS_SHOWN = 8
 
@@ -41,7 +36,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise ValueError(f"no such solver: {self.solver}")
-        if problem := _order_problem(self.sigmas) or ("it has no step" if len(self.sigmas) < 2 else None):
+        if problem := order_problem(self.sigmas) or ("it has no step" if len(self.sigmas) < 2 else None):
             raise ValueError(f"a schedule's sigmas: {problem}")
         if self.sigmas[-1] != 0:
             raise ValueError("a schedule's sigmas end with 0")
@@ -103,25 +98,7 @@ class Modular:
     apg_eta: float | None = None
 
 
-@dataclass(frozen=True)
-class _Range:
-    low: float
-    high: float
-    meaning: str
-
-    def __str__(self) -> str:
-        return f"a number from {self.low:g} to {self.high:g} ({self.meaning})"
-
-
-_NUMBERS = {
-    "shift": ("shift", _Range(0.1, 10.0, "above 1 spends more steps near the noise")),
-    "apgThreshold": ("apg_threshold", _Range(0.0, 1000.0, "the guidance's greatest norm over time; 0 is no limit")),
-    "apgMomentum": ("apg_momentum", _Range(-0.99, 0.99, "how much of earlier steps' guidance is added")),
-    "apgEta": ("apg_eta", _Range(0.0, 1.0, "how much guidance along the prediction is kept")),
-}
-MODULAR_KEYS = ("solver", "shift", "sigmas", "apgThreshold", "apgMomentum", "apgEta")
-
-_SIGMAS = f"a list of 1 to {MAX_STEPS} numbers from 1 down, each below the one before (a final 0 is optional)"
+_FIELDS = {"shift": "shift", "apgThreshold": "apg_threshold", "apgMomentum": "apg_momentum", "apgEta": "apg_eta"}
 
 
 def parse_modular(given: Mapping[str, object] | None) -> Modular:
@@ -129,81 +106,14 @@ def parse_modular(given: Mapping[str, object] | None) -> Modular:
     if given is None:
         return Modular()
     if not isinstance(given, Mapping):
-        raise EngineCannot(f"modularScheduler is {shown(given)}. Send an object with any of {', '.join(MODULAR_KEYS)}.")
-    problems = list(_problems(given))
+        raise EngineCannot(f"modularScheduler is {shown(given)}. Send an object with any of {', '.join(KEYS)}.")
+    problems = [f"modularScheduler.{mistake.message}" for mistake in mistakes(given)]
     if problems:
         more = f" And {len(problems) - _PROBLEMS_SHOWN} more." if len(problems) > _PROBLEMS_SHOWN else ""
         raise EngineCannot(" ".join(problems[:_PROBLEMS_SHOWN]) + more)
     solver, sigmas = given.get("solver"), given.get("sigmas")
-    numbers = {name: _number(given.get(key)) for key, (name, _) in _NUMBERS.items()}
     return Modular(
         solver=solver if isinstance(solver, str) else "euler",
-        sigmas=_with_end(_sigmas(sigmas)) if isinstance(sigmas, list | tuple) else None,
-        **numbers,
+        sigmas=with_end(numbers_of(sigmas)) if isinstance(sigmas, list | tuple) else None,
+        **{field: finite(given.get(key)) for key, field in _FIELDS.items()},
     )
-
-
-def _problems(given: Mapping[str, object]) -> Iterator[str]:
-    for key, value in given.items():
-        if key not in MODULAR_KEYS:
-            hint = _hint(key, MODULAR_KEYS)
-            yield f"modularScheduler has no key {shown(key)} (sent as {shown(value)}); it takes {hint}."
-        elif key == "solver" and value is not None and value not in SOLVERS:
-            yield f"modularScheduler.solver is {shown(value)}; it must be one of {_hint(value, SOLVERS)}."
-        elif key == "sigmas" and value is not None and (problem := _sigmas_problem(value)):
-            yield f"modularScheduler.sigmas: {problem}; it must be {_SIGMAS}."
-        elif key in _NUMBERS and value is not None:
-            allowed = _NUMBERS[key][1]
-            number = _number(value)
-            if number is None or not allowed.low <= number <= allowed.high:
-                yield f"modularScheduler.{key} is {shown(value)}; it must be {allowed}."
-    if given.get("sigmas") is not None and given.get("shift") is not None:
-        yield f"modularScheduler.shift is {shown(given['shift'])}, but sigmas sets every time; leave one of them out."
-
-
-def _hint(sent: object, known: tuple[str, ...]) -> str:
-    near = nearest(sent, known) if isinstance(sent, str) else None
-    return ", ".join(known) + (f" (did you mean {near}?)" if near else "")
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _sigmas_problem(value: object) -> str | None:
-    if not isinstance(value, list | tuple):
-        return f"it is {shown(value)}"
-    if not 1 <= len(value) <= MAX_STEPS + 1:
-        return f"it has {len(value)} entries"
-    for index, entry in enumerate(value):
-        number = _number(entry)
-        if number is None or not 0.0 <= number <= 1.0:
-            return f"entry {index + 1} is {shown(entry)}"
-    sigmas = _sigmas(value)
-    if sigmas[0] != 1.0:
-        return f"it begins with {sigmas[0]:g}, but every job begins at 1, in noise (a cover's strength shortens that)"
-    ended = _with_end(sigmas)
-    return f"it has {len(sigmas)} steps" if len(ended) > MAX_STEPS + 1 else _order_problem(ended)
-
-
-def _sigmas(value: list[object] | tuple[object, ...]) -> tuple[float, ...]:
-    return tuple(number for entry in value if (number := _number(entry)) is not None)
-
-
-def _with_end(sigmas: tuple[float, ...]) -> tuple[float, ...]:
-    return sigmas if sigmas[-1] == 0 else (*sigmas, 0.0)
-
-
-def _order_problem(sigmas: tuple[float, ...]) -> str | None:
-    for index, (before, after) in enumerate(pairwise(sigmas)):
-        if not after < before:
-            return f"entry {index + 2} ({after:g}) does not lie below the one before ({before:g})"
-    if sigmas and not (sigmas[0] <= 1.0 and sigmas[-1] >= 0.0):
-        return "its entries do not lie within 0 and 1"
-    return None

@@ -6,7 +6,6 @@ import json
 import pickle
 import struct
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import TaskInvalid
-from protocol.formats import LANGUAGES, OutputFormat, bitrate_range, sample_rates
+from protocol.formats import OutputFormat, bitrate_range, sample_rates
 from protocol.task import (
     Door,
     Task,
@@ -22,7 +21,8 @@ from protocol.task import (
     validate_task,
 )
 from protocol.task_model import OWN_FIELDS
-from tests.support.tasks import EDGES, INF, NAN, REQUIRED, UUID, edges, problems, put, request, take
+from tests.support.task_requests import JSON, valid_requests
+from tests.support.tasks import EDGES, INF, NAN, NO_JSON_OBJECTS, REQUIRED, UUID, edges, problems, put, request, take
 
 
 # --- every field at its edges -----------------------------------------------------------------------------------------
@@ -343,6 +343,13 @@ def test_json_text_that_is_none_is_refused_with_the_place_of_the_mistake(text: s
     assert len(problem.message) < 300
 
 
+@pytest.mark.parametrize("value", NO_JSON_OBJECTS)
+def test_a_daws_scheduler_is_json_within_bounds(value: object) -> None:
+    (problem,) = problems({"advancedFeatures": {"modularScheduler": value}}, Door.DAW)
+    assert problem.field == "advancedFeatures.modularScheduler"
+    assert len(problem.message) < 300
+
+
 @pytest.mark.parametrize("name", ["xl-base", "xl_turbo.v2", "Mine-2", "a" * 64])
 def test_a_checkpoint_is_named_and_kept_as_it_is_spelt(name: str) -> None:
     assert validate_task({"checkpoint": name}, Door.DAW).checkpoint == name
@@ -356,59 +363,6 @@ def test_a_checkpoint_can_be_no_path(name: object) -> None:
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
-def _steps(low: int, high: int, per_unit: int) -> st.SearchStrategy[float]:
-    return st.integers(low * per_unit, high * per_unit).map(lambda count: count / per_unit)
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**12), 10**12)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-PROMPTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=2, max_size=60)
-
-
-@st.composite
-def valid_requests(draw: Callable[..., Any]) -> dict[str, Any]:
-    """Any request that HTTP accepts."""
-    optional: dict[str, st.SearchStrategy[Any]] = {
-        "outputFormat": st.sampled_from(["MP3", "WAV", "FLAC", "OGG"]),
-        "deliveryMethod": st.sampled_from(["sync", "async"]),
-        "includeCost": st.booleans(),
-        "numberResults": st.integers(1, 4),
-        "ttl": st.integers(60, 10**6),
-        "negativePrompt": PROMPTS,
-        "duration": _steps(30, 300, 10),
-        "seed": st.integers(0, 2**31 - 1),
-        "steps": st.integers(1, 300),
-        "CFGScale": _steps(1, 30, 100),
-        "strength": _steps(0, 1, 100),
-        "settings.bpm": st.integers(30, 300),
-        "settings.coverConditioningScale": _steps(0, 1, 100),
-        "settings.cfgIntervalStart": _steps(0, 1, 100),
-        "settings.guidanceType": st.sampled_from(["apg", "cfg"]),
-        "settings.keyScale": st.sampled_from(["C major", "F# minor", "B♭ major", "Cb major"]),
-        "settings.repaintingStart": st.floats(-300, 300),
-        "settings.repaintingEnd": st.floats(0, 300),
-        "settings.timeSignature": st.sampled_from([2, 3, 4, 6]),
-        "settings.vocalLanguage": st.sampled_from(LANGUAGES),
-        "advancedFeatures.modularScheduler": st.dictionaries(st.text(max_size=8), JSON, max_size=3),
-    }
-    data = put({**REQUIRED, "positivePrompt": draw(PROMPTS)}, "inputs.audio", UUID)
-    for field in draw(st.sets(st.sampled_from(sorted(optional)))):
-        data = put(data, field, draw(optional[field]))
-    if data.get("outputFormat", "MP3") in ("MP3", "OGG") and draw(st.booleans()):
-        data.setdefault("outputFormat", "MP3")  # a DAW's default is another
-        rate, channels = draw(st.sampled_from([8000, 12000, 16000, 24000, 48000])), draw(st.sampled_from([1, 2]))
-        limits = bitrate_range(OutputFormat(data["outputFormat"]), rate, channels) or (0, 0)
-        data["audioSettings"] = {"sampleRate": rate, "channels": channels, "bitrate": draw(st.integers(*limits))}
-    return data
-
-
 @given(valid_requests(), st.sampled_from(Door))
 def test_every_valid_request_passes_both_doors_and_round_trips(data: dict[str, Any], door: Door) -> None:
     task = validate_task(json.loads(json.dumps(data)), door)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from protocol.air import CHECKPOINT_OF
 from protocol.task import Door, Problem, TaskProblems, validate_task
 
 UUID = "588a3bc6-2470-4cf8-956b-595d366bc84f"
@@ -18,18 +19,19 @@ REQUIRED = {
     "positivePrompt": "brushed drums",
 }
 SOURCE = {"inputs.audio": "https://example.org/song.wav"}
+PREPENDED: dict[str, object] = {**SOURCE, "settings.repaintingStart": -1}
 MP3 = {"outputFormat": "MP3"}
 NAN, INF = math.nan, math.inf
 DEEP: list[object] = []
 for _ in range(2000):
     DEEP = [DEEP]
-NO_SCHEDULERS = [[], "x", 1, None, {"a": NAN}, {"a": [INF]}, {"a": b"x"}, {1: 2}, {"a": [0] * 1001}, {"a": DEEP}]
+NO_JSON_OBJECTS = [[], "x", 1, None, {"a": NAN}, {"a": [INF]}, {"a": b"x"}, {1: 2}, {"a": [0] * 1001}, {"a": DEEP}]
 
 # field, what must stand beside it, allowed values, refused values
 EDGES: list[tuple[str, dict[str, object], list[object], list[object]]] = [
     ("taskType", {}, ["audioInference"], ["imageInference", "audioinference", "", 1, None]),
     ("taskUUID", {}, [UUID, UUID.upper()], ["588a3bc6-2470-1cf8-956b-595d366bc84f", UUID[:-1], f"{{{UUID}}}", "", 4]),
-    ("model", {}, ["runware:ace-step@v1.5-xl-base"], ["runware:ace-step@v1.5-base", "", 1]),
+    ("model", {}, list(CHECKPOINT_OF), ["runware:ace-step@v1.5-xl-huge", "xl-base", "", 1]),
     ("outputType", {}, ["URL", "base64Data", "dataURI"], ["url", "file", "", True]),
     ("outputFormat", {}, ["MP3", "WAV", "FLAC", "OGG"], ["mp3", "AIFF", "", 3]),
     ("audioSettings", MP3, [{}, {"bitrate": 128}], [[], "x", 5, None]),
@@ -60,11 +62,11 @@ EDGES: list[tuple[str, dict[str, object], list[object], list[object]]] = [
     ("settings.keyScale", {}, ["C major", "F# minor", "B♭ major", "Gb minor"], ["F#m", "c major", "H minor", "C", 1]),
     ("settings.lyrics", {}, ["x" * 10, "x" * 3000], ["x" * 9, "x" * 3001, "", 5]),
     ("settings.repaintingStart", SOURCE, [-300, 300, 0.123], [-300.01, 300.01, "0", NAN]),
-    ("settings.repaintingEnd", SOURCE, [0, 300, 17.25], [-0.01, 300.01, True]),
+    ("settings.repaintingEnd", PREPENDED, [0, 300, 17.25], [-0.01, 300.01, True]),
     ("settings.timeSignature", {}, [2, 3, 4, 6, 4.0], [0, 1, 5, 7, 8, "4", True, "4/4", 4.5]),
     ("settings.vocalLanguage", {}, ["en", "yue", "unknown", "zh"], ["EN", "english", "", "xx", 1]),
     ("advancedFeatures", {}, [{}, {"modularScheduler": {}}], [None, 1, "x"]),
-    ("advancedFeatures.modularScheduler", {}, [{}, {"sampler": {"order": [1, 2.5, None, True, "x"]}}], NO_SCHEDULERS),
+    ("advancedFeatures.modularScheduler", {}, [{}, {"shift": 3, "solver": None}], [[], "x", 1, None]),
 ]  # fmt: skip
 
 

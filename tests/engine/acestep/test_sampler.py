@@ -28,8 +28,9 @@ from engine.acestep.sampler import (
     noised,
     sample,
 )
-from engine.acestep.schedule import SOLVERS, Schedule, shifted
+from engine.acestep.schedule import Schedule, shifted
 from protocol.errors import Cancelled
+from protocol.modular_scheduler import SOLVERS
 from protocol.task import GuidanceType
 
 DIM = 8

@@ -12,17 +12,9 @@ from diffusers import AceStepPipeline
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.acestep.schedule import (
-    MAX_STEPS,
-    MODULAR_KEYS,
-    SOLVERS,
-    Modular,
-    Schedule,
-    parse_modular,
-    shifted,
-    truncated,
-)
+from engine.acestep.schedule import Modular, Schedule, parse_modular, shifted, truncated
 from protocol.errors import EngineCannot
+from protocol.modular_scheduler import KEYS, MAX_STEPS, SOLVERS
 
 any_steps = st.integers(1, MAX_STEPS)
 any_shift = st.floats(0.1, 10.0)
@@ -142,7 +134,7 @@ def test_truncation_at_the_ends() -> None:
 # --- modularScheduler -------------------------------------------------------------------------------------------------
 def test_nothing_given_is_the_default() -> None:
     assert parse_modular(None) == parse_modular({}) == Modular()
-    assert parse_modular(dict.fromkeys(MODULAR_KEYS)) == Modular()
+    assert parse_modular(dict.fromkeys(KEYS)) == Modular()
 
 
 def test_every_key_is_obeyed() -> None:
@@ -170,9 +162,9 @@ def test_as_many_sigmas_as_there_may_be_steps() -> None:
 @pytest.mark.parametrize(
     ("given_", "words"),
     [
-        ({"solvr": "heun"}, ['"solvr"', '"heun"', "did you mean solver", *MODULAR_KEYS]),
+        ({"solvr": "heun"}, ['"solvr"', '"heun"', "did you mean solver", *KEYS]),
         ({"apg_threshold": 2}, ["apg_threshold", "did you mean apgThreshold"]),
-        ({"banana": 1}, ["banana", *MODULAR_KEYS]),
+        ({"banana": 1}, ["banana", *KEYS]),
         ({"solver": "huen"}, ["solver", '"huen"', "did you mean heun", *SOLVERS]),
         ({"solver": 3}, ["solver is 3", *SOLVERS]),
         ({"shift": 0}, ["shift is 0", "0.1 to 10"]),
@@ -192,7 +184,7 @@ def test_as_many_sigmas_as_there_may_be_steps() -> None:
         ({"sigmas": [1, 0, 0]}, ["sigmas", "entry 3 (0)"]),
         ({"sigmas": [0.8, 0.5]}, ["sigmas", "begins with 0.8", "begins at 1", "strength"]),
         ({"sigmas": [1, 0.5], "shift": 3}, ["shift is 3", "sigmas", "leave one"]),
-        ([1, 2], ["a list", "an object", *MODULAR_KEYS]),
+        ([1, 2], ["a list", "an object", *KEYS]),
     ],
 )
 def test_a_refusal_names_the_key_the_value_and_what_is_allowed(given_: Any, words: list[str]) -> None:
