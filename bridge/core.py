@@ -138,13 +138,14 @@ class Core:
             named = self._reference(str(reference), opened) if reference not in ("", None) else None
             return make_request(verb, options, session, capabilities, self._probe, named)
 
-        request = await asyncio.to_thread(make)
+        return await self.submit(await asyncio.to_thread(make), identity, reply_to, priority)
+
+    async def offer(self, engine: str) -> Capabilities:
+        return await asyncio.to_thread(self._capabilities, engine)
+
+    async def submit(self, request: JobRequest, job_id: str, reply_to: str, priority: int = NORMAL_PRIORITY) -> Receipt:
         job = Job(
-            id=identity,
-            request=request,
-            priority=priority,
-            created=self._now(),
-            reply_to=(reply_to,),
+            id=checked_job_id(job_id), request=request, priority=priority, created=self._now(), reply_to=(reply_to,)
         )
         kept, position, is_new = await self._queue.submit(job)
         return Receipt(kept, position, is_new)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.api import Capabilities
 from engine.audio import AudioInfo
 from protocol.events import Event
-from protocol.job import Job, ProjectRef
+from protocol.job import NORMAL_PRIORITY, Job, JobRequest, ProjectRef
 from protocol.live import LiveStatus
 from protocol.session import Session
 from protocol.transport import Playhead
@@ -115,6 +116,14 @@ class Desk(Protocol):
         self, verb: Verb, settings: Mapping[str, object], session: Session, job_id: str | None, reply_to: str
     ) -> Receipt:
         """Validate, journal and queue a request made from `session` (as it was when the message came)."""
+        ...
+
+    async def offer(self, engine: str) -> Capabilities:
+        """What an engine offers; raises `EngineMissing` for one that cannot run here."""
+        ...
+
+    async def submit(self, request: JobRequest, job_id: str, reply_to: str, priority: int = NORMAL_PRIORITY) -> Receipt:
+        """Journal and queue a request that is whole already; the same id with the same request is the same job."""
         ...
 
     async def cancel(self, target: str, reply_to: str) -> Sequence[Job]:
