@@ -135,8 +135,9 @@ def txt_records(version: str, engine: str, protocol: int = PROTOCOL_VERSION) -> 
 class Advertiser:
     """Keeps the daemon's doors visible. `start` returns at once; `settled` tells how it went; `stop` takes it back.
 
-    Parameters: `host` is the address the doors listen on (None or ``0.0.0.0``: on every interface that is used);
-    `http_port` None leaves the HTTP door out; `local_addresses` and `follow_every_s` serve tests.
+    Parameters: `hosts` gives the addresses that the doors listen on now (None: every interface that is used), `also`
+    those to advertise on beside `interfaces`, unless that is ``off``; `http_port` None leaves the HTTP door out;
+    `local_addresses` and `follow_every_s` serve tests.
     """
 
     def __init__(
@@ -149,7 +150,8 @@ class Advertiser:
         protocol: int = PROTOCOL_VERSION,
         interfaces: Interfaces = "lo",
         name: str | None = None,
-        host: str | None = None,
+        hosts: Callable[[], Sequence[str]] | None = None,
+        also: Callable[[], Sequence[str]] | None = None,
         local_addresses: LocalAddresses = ipv4_addresses,
         follow_every_s: float = _FOLLOW_EVERY_S,
     ) -> None:
@@ -158,7 +160,8 @@ class Advertiser:
         self._interfaces = interfaces
         self._asked_name = cut_utf8(name, _LABEL_BYTES - _RENAME_ROOM) if name else instance_name()
         self._server = _server_name(osc_port)
-        self._host = None if host in (None, "", "0.0.0.0") else host  # noqa: S104 - compared, not bound
+        self._hosts, self._also = hosts, also or tuple
+        self._follows = interfaces != "lo" or also is not None
         self._local_addresses = local_addresses
         self._follow_every_s = follow_every_s
         self._zeroconf: AsyncZeroconf | None = None
@@ -186,7 +189,7 @@ class Advertiser:
     async def refresh(self) -> None:
         """Look again which interfaces there are, and announce the addresses that changed."""
         assert self._zeroconf is not None
-        addresses = usable_addresses(self._interfaces, self._local_addresses)
+        addresses = self._addresses()
         await self._zeroconf.async_update_interfaces(addresses)
         packed = self._packed(addresses)
         if self._infos and self._infos[0].addresses_by_version(IPVersion.V4Only) != packed:
@@ -214,15 +217,14 @@ class Advertiser:
                 log.warning("zeroconf could not say goodbye (%s); its entries expire by themselves", error)
 
     async def _run(self) -> None:
-        follows = self._interfaces != "lo"
         while not await self._guarded(self._register()):
             self._settled.set()
             await self._close(deadline_s=2.0)
-            if not follows:
+            if not self._follows:
                 return
             await asyncio.sleep(self._follow_every_s)
         self._settled.set()
-        while follows:
+        while self._follows:
             await asyncio.sleep(self._follow_every_s)
             await self._guarded(self.refresh())
 
@@ -236,8 +238,12 @@ class Advertiser:
             log.log(level, "%s", _advice(error))
             return False
 
+    def _addresses(self) -> list[str]:
+        """The addresses to advertise on now."""
+        return sorted({*usable_addresses(self._interfaces, self._local_addresses), *self._also()})
+
     async def _register(self) -> None:
-        addresses = usable_addresses(self._interfaces, self._local_addresses)
+        addresses = self._addresses()
         self._zeroconf = AsyncZeroconf(interfaces=addresses, ip_version=IPVersion.V4Only)
         infos = [self._info(service_type, port, addresses) for service_type, port in self._doors]
         for announced in await asyncio.gather(
@@ -261,7 +267,7 @@ class Advertiser:
         )
 
     def _packed(self, addresses: Sequence[str]) -> list[bytes]:
-        shown = [self._host] if self._host else _reachable(addresses)
+        shown = _reachable(addresses) if self._hosts is None else self._hosts()
         return [socket.inet_aton(address) for address in shown]
 
 

@@ -8,12 +8,14 @@ where they are used.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from protocol.address_lan import LAN_IN, LAN_OUT
 from protocol.address_live import LIVE_IN, LIVE_OUT
 from protocol.address_types import Address, Arg, Command, Kind, Tail, shown
 from protocol.errors import BadArgument, UnknownAddress
@@ -35,16 +37,16 @@ _TEXT, _INTEGER = Kind.TEXT, Kind.INTEGER
 
 
 def _time(name: str, meaning: str = "", optional: bool = False) -> Arg:
-    return Arg(name, Kind.NUMBER, meaning or "seconds", -MAX_TIME_S, MAX_TIME_S, optional=optional)
+    return Arg(name, Kind.NUMBER, meaning or "seconds", -MAX_TIME_S, MAX_TIME_S, optional=optional, unit="time.second")
 
 
 def _frame(name: str) -> Arg:
-    return Arg(name, Kind.BIG, "samples", -MAX_FRAMES, MAX_FRAMES)
+    return Arg(name, Kind.BIG, "samples", -MAX_FRAMES, MAX_FRAMES, unit="time.samples")
 
 
 _NUMERATOR = Arg("numerator", _INTEGER, "counts per bar", 1, 64)
 _DENOMINATOR = Arg("denominator", _INTEGER, "note value of a count: 1, 2, 4, 8, 16, 32 or 64", 1, 64)
-_BPM = Arg("bpm", Kind.NUMBER, "quarter notes per minute", MIN_BPM, MAX_BPM)
+_BPM = Arg("bpm", Kind.NUMBER, "quarter notes per minute", MIN_BPM, MAX_BPM, unit="time.bpm")
 _TRIGGER = Arg("pressed", Kind.FLAG, "0, a button let go, says nothing", optional=True)
 _JOB = Arg("id", _TEXT, "the job's id")
 
@@ -56,11 +58,13 @@ _CLIENT = (
         tail=Tail.OPTIONS,
         options=(
             Arg("types", _TEXT, "argument types of what is sent", choices=("basic", "full")),
-            Arg("ttl", Kind.NUMBER, f"seconds, {DEFAULT_TTL_S:g} unless told", 1, MAX_TTL_S),
+            Arg("ttl", Kind.NUMBER, f"seconds, {DEFAULT_TTL_S:g} unless told", 1, MAX_TTL_S, unit="time.second"),
+            Arg("port", _INTEGER, "the sender's port that events go to, if it listens on another one", 1, 65535),
         ),
         answer="after the ack one session/state per known field",
     ),
     Address("unsubscribe", "no more events to this sender"),
+    *LAN_IN,
 )
 
 _SESSION = (
@@ -69,7 +73,7 @@ _SESSION = (
         "open a project; stems go under it",
         (
             Arg("folder", _TEXT, "the project's folder or .rpp file"),
-            Arg("sample_rate", _INTEGER, "Hz; not told: that of the source", 1000, MAX_RATE, optional=True),
+            Arg("sample_rate", _INTEGER, "Hz; not told: the source's", 1000, MAX_RATE, optional=True, unit="time.hz"),
         ),
     ),
     Address(
@@ -123,7 +127,7 @@ _ID = Arg("id", _TEXT, "an id of your choice; the same id sent again is the same
 _PRIORITY = Arg("priority", _INTEGER, "higher overtakes", NORMAL_PRIORITY, LIVE_PRIORITY)
 _LENGTH = (
     Arg("bars", Kind.NUMBER, "how many bars (4 unless told)", 0, 512, above=True),
-    Arg("seconds", Kind.NUMBER, "how long, instead of bars", 0, 600, above=True),
+    Arg("seconds", Kind.NUMBER, "how long, instead of bars", 0, 600, above=True, unit="time.second"),
     _time("at", "where it joins, in seconds; not told: the edge of the region or source"),
 )
 _TRACKS = Arg("tracks", _TEXT, "track classes, comma-separated: " + ", ".join(TrackClass))
@@ -209,7 +213,7 @@ _OUT = (
     Address(
         "job/progress",
         "how far a running job is, at most ten a second",
-        (_JOB, _FRACTION, Arg("seconds_left", Kind.NUMBER, "-1: unknown")),
+        (_JOB, _FRACTION, Arg("seconds_left", Kind.NUMBER, "-1: unknown", unit="time.second")),
     ),
     Address(
         "job/take",
@@ -218,9 +222,9 @@ _OUT = (
             _JOB,
             Arg("take", _INTEGER, "from 1"),
             Arg("file", _TEXT),
-            Arg("start_s", Kind.NUMBER, "project time; the manifest has it exactly"),
-            Arg("frames", Kind.BIG, "length in samples"),
-            Arg("sample_rate", _INTEGER, "Hz"),
+            Arg("start_s", Kind.NUMBER, "project time; the manifest has it exactly", unit="time.second"),
+            Arg("frames", Kind.BIG, "length in samples", unit="time.samples"),
+            Arg("sample_rate", _INTEGER, "Hz", unit="time.hz"),
             Arg("score", Kind.NUMBER, "0 to 100"),
         ),
     ),
@@ -232,10 +236,11 @@ _OUT = (
             Arg("name", _TEXT, "as its address: tempo, region, set/prompt, ..."),
             Arg("value", _TEXT, "numbers in full precision; empty: unknown"),
             Arg("source", _TEXT, "who told it"),
-            Arg("age_s", Kind.NUMBER, "seconds since then"),
+            Arg("age_s", Kind.NUMBER, "seconds since then", unit="time.second"),
         ),
     ),
     *LIVE_OUT,
+    *LAN_OUT,
 )
 
 
@@ -271,6 +276,8 @@ def parse(path: str, args: Sequence[object]) -> Command:
         return Command(address, tuple(args))
     if address.tail is Tail.REPEATED:
         return Command(address, _repeated(address, args))
+    if not address.args and len(args) == 1 and args[0] in (None, math.inf):
+        args = ()  # `N` or `I`, which have no value: a button, as OSCQuery's clients send it
     values, rest = _leading(address, args)
     if address.tail is Tail.OPTIONS:
         return Command(address, values, _options(address, rest))

@@ -44,6 +44,8 @@ class Arg:
     above: bool = False
     choices: tuple[str, ...] = ()
     optional: bool = False
+    unit: str = ""
+    """In the words of OSCQuery's list: ``time.second``, ``time.bpm``, ... (github.com/Vidvox/OSCQueryProposal)."""
 
     @property
     def allowed(self) -> str:
@@ -107,6 +109,13 @@ class Command:
     @property
     def path(self) -> str:
         return self.address.path
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job that the message is about, if it names one: an error can tell it."""
+        if "id" in self.options:
+            return str(self.options["id"])
+        return str(self.values[0]) if self.address.args and self.address.args[0].name == "id" else None
 
 
 def _as_text(value: object) -> str | None:

@@ -26,10 +26,16 @@ Protocol version {PROTOCOL_VERSION}.
 - Number arguments may be `i`, `h`, `f` or `d`; NaN and infinity are refused. Where 0 or 1 is meant, `T` and `F` serve
   as well. Send times and tempos as doubles (`d`) if you can. A 32-bit float is read as the shortest decimal that rounds
   to it, so 120.37 sent as `f` is 120.37; but at ten minutes such a float is off by up to 1.5 samples at 48 kHz.
+- Where nothing is needed, a lone `I` or `N` does as well: a button of an OSCQuery client.
 - Times are seconds of project time. Bar 1 begins at 0 s. A beat is a quarter note.
 - Bundles are read. A time tag up to 60 s ahead is kept, and a verb works on the session as it is when its time comes;
   one further ahead is refused (`bad_timetag`).
 - Limits: 48 KiB a packet, bundles four deep, 64 elements in a bundle, 1024 arguments.
+
+## Controllers on the network
+Off unless `[lan]` in the configuration names interfaces to listen on. A sender elsewhere is served once it has sent
+`{PREFIX}/pair PIN` from its address, and until it is unpaired; `stembridge pair` shows the PIN. To anyone else nothing
+is sent, not even an error. Programs on the daemon's own machine need no PIN.
 
 ## Answers
 Every request to `{PREFIX}` is answered to its sender, from the port it was sent to, by `{PREFIX}/ack` or by

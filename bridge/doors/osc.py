@@ -1,6 +1,7 @@
 """The OSC door: datagrams in, session changes and requests to the desk; the core's events out.
 
-It promises: no packet stops or slows the loop (bridge/doors/osc_guard.py measures it first); every message to
+It promises: who is not paired (bridge/pairing.py) gets nothing and costs nothing: of what it sends, only a PIN is
+decoded; no packet stops or slows the loop (bridge/doors/osc_guard.py measures it first); every message to
 ``/stembridge`` is answered to its sender by an ack or an error, nothing else is sent back; what REAPER streams is never
 answered; time tags are kept by the loop's timer, never by sleeping, and only so far ahead and so many.
 """
@@ -9,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from bridge.desk import Desk
 from bridge.doors.osc_guard import TimedMessage, decode
@@ -23,7 +22,9 @@ from bridge.doors.osc_handlers import Call, QueuedHandler, handler_for, queued_h
 from bridge.doors.osc_limits import Allowance, Lines, OncePer
 from bridge.doors.osc_messages import reply_datagram
 from bridge.doors.osc_schedule import Schedule
+from bridge.doors.osc_sockets import Sockets, Way
 from bridge.doors.osc_subscriptions import Outbox, Sender, Subscribers
+from bridge.pairing import Pairing
 from protocol.address_space import OUTGOING, PREFIX, parse
 from protocol.address_types import Command
 from protocol.errors import BadPacket, StembridgeError, TooLate, UnknownAddress
@@ -35,9 +36,12 @@ MAX_AHEAD_S = 60.0
 MAX_SCHEDULED = 256
 COMPLAINTS_PER_S = 50
 """How many bad packets of one sender are answered: all of a person's mistakes, not a flood's."""
-LOG_INTERVAL_S = 1.0
-RECEIVE_BUFFER = 4 * 2**20
+LOG_INTERVAL_S, STRANGERS_LOG_INTERVAL_S = 1.0, 60.0
 _PATIENCE_S = 5.0
+
+_PAIR = f"{PREFIX}/pair"
+_KNOCK, _LONGEST_KNOCK = _PAIR.encode() + b"\0", 64
+"""How a PIN from elsewhere begins, and its most bytes: whatever else comes from there is dropped undecoded."""
 
 
 class Internal(StembridgeError):
@@ -47,9 +51,11 @@ class Internal(StembridgeError):
 
 
 class OscDoor:
-    """One UDP port; `address` is where it listens; `on_native` is called after each message of REAPER's own surface.
+    """One UDP `port`; `address` is where it listens first.
 
-    `clock` is the daemon's (monotonic, seconds), `wall` the system's time, that of time tags.
+    `on_native` is called after each message of REAPER's own surface.
+    `clock` is the daemon's (monotonic, seconds), `wall` the system's time, that of time tags. `pairing` says who is
+    served; None: this machine alone.
     """
 
     def __init__(
@@ -60,10 +66,13 @@ class OscDoor:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        pairing: Pairing | None = None,
     ) -> None:
-        self._desk, self._host, self._port = desk, host, port
+        self._desk, self._host, self.port = desk, host, port
         self._clock, self._wall = clock, wall
-        self._transport: asyncio.DatagramTransport | None = None
+        self._pairing = pairing or Pairing(None)
+        self._sockets = Sockets(self.receive)
+        self._refused: set[str] = set()
         self._stop_listening: Callable[[], None] = lambda: None
         self._timers: set[asyncio.TimerHandle] = set()
         self._schedule = Schedule(wall, lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
@@ -73,6 +82,7 @@ class OscDoor:
         self._lines = Lines()
         self._may_complain = Allowance(COMPLAINTS_PER_S, clock)
         self._may_log = OncePer(LOG_INTERVAL_S, clock)
+        self._may_log_strangers = OncePer(STRANGERS_LOG_INTERVAL_S, clock)
         self._subscribers = Subscribers(clock)
         self._outbox = Outbox(
             self._send, self._subscribers, clock, lambda: desk.session.describe(clock()), self._call_later
@@ -80,15 +90,30 @@ class OscDoor:
 
     async def start(self) -> int:
         """Listen; the port (that which was found, if 0 was asked for). Raises `OSError` if the port is in use."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
-        bound = _bound_socket(found[0][0], found[0][4])
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Receiver(self), sock=bound)
-        self._transport = transport
+        self.address, self.port = await self._sockets.open(self._host, self.port)
         self._stop_listening = self._desk.listen(self._outbox.take)
-        self.address, port = str(bound.getsockname()[0]), int(bound.getsockname()[1])
-        log.info("listening on %s port %d", self._host, port)
-        return port
+        log.info("listening on %s port %d", self._host, self.port)
+        return self.port
+
+    async def listen_on(self, hosts: Sequence[str]) -> None:
+        """Listen on the same port at these addresses too, and no longer at earlier ones.
+
+        One that cannot be opened is logged once, and tried again with the next call.
+        """
+        for host in self._sockets.hosts:
+            if host not in (self.address, *hosts):
+                self._sockets.close(host)
+        for host in hosts:
+            if host in self._sockets.hosts or self._is_closing:
+                continue
+            try:
+                await self._sockets.open(host, self.port)
+                log.info("listening on %s port %d too", host, self.port)
+                self._refused.discard(host)
+            except OSError as error:
+                if host not in self._refused:
+                    log.warning("OSC does not listen on %s port %d: it cannot be opened (%s).", host, self.port, error)
+                self._refused.add(host)
 
     async def close(self) -> None:
         """Take nothing new, let what is being journalled be answered, close the port."""
@@ -99,15 +124,14 @@ class OscDoor:
         self._timers.clear()
         await self._lines.close(_PATIENCE_S)
         self._stop_listening()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        self._sockets.close()
 
     # --- in -----------------------------------------------------------------------------------------------------------
-    def receive(self, datagram: bytes, sender: Sender) -> None:
-        """Take one datagram. Raises nothing."""
-        if self._is_closing:
+    def receive(self, datagram: bytes, sender: Sender, way: Way) -> None:
+        """Take one datagram that came by `way`. Raises nothing."""
+        if self._is_closing or not (self._pairing.serves(sender[0]) or self._pairs(datagram, sender)):
             return
+        self._sockets.remember(sender, way)
         try:
             messages = decode(datagram)
         except BadPacket as error:
@@ -115,6 +139,19 @@ class OscDoor:
             return
         for message in messages:
             self._when_due(message, sender)
+
+    def _pairs(self, datagram: bytes, stranger: Sender) -> bool:
+        """Is this the right PIN? Nothing else from someone who is not paired is as much as decoded."""
+        is_knock = len(datagram) <= _LONGEST_KNOCK and datagram.startswith(_KNOCK)
+        if is_knock and self._pairing.may_try(stranger[0]):
+            with suppress(BadPacket):
+                (message,) = decode(datagram)
+                if len(message.args) == 1 and self._pairing.pair(stranger[0], message.args[0]):
+                    return True
+        if self._may_log_strangers(""):
+            what = "a PIN that is not right" if is_knock else "a message"
+            log.warning("dropped %s from %s, which is not paired: see `stembridge pair`.", what, stranger[0])
+        return False
 
     def _when_due(self, message: TimedMessage, sender: Sender) -> None:
         ahead_s = 0.0 if message.due is None else message.due - self._wall()
@@ -166,13 +203,18 @@ class OscDoor:
             sender,
             self._desk.session,
             self._clock(),
-            lambda name, *values: self._send(sender, name, values),
+            self._reply_at(sender),
+            pairing=self._pairing,
+            reply_at=self._reply_at,
         )
         queued = queued_handler_for(command)
         if queued is not None:
             self._lines.put(sender[:2], partial(self._run, queued, call))
         else:
             handler_for(command)(call)
+
+    def _reply_at(self, sender: Sender) -> Callable[..., None]:
+        return lambda name, *values: self._send(sender, name, values)
 
     async def _run(self, handler: QueuedHandler, call: Call) -> None:
         with self._outbox.held(call.sender):
@@ -184,12 +226,11 @@ class OscDoor:
     # --- out ----------------------------------------------------------------------------------------------------------
     def send_datagram(self, datagram: bytes, to: Sender) -> None:
         """Send from the port that this door listens on; whoever answers is heard here. Nothing if it is closed."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        with suppress(OSError):  # the client is gone, or its address cannot be reached from here
-            self._transport.sendto(datagram, to)
+        self._sockets.send(datagram, to)
 
     def _send(self, sender: Sender, name: str, values: Sequence[object]) -> None:
+        if not self._pairing.still_serves(sender[0]):  # unpaired since it asked
+            return
         full = self._subscribers.wants_full_types(sender)
         self.send_datagram(reply_datagram(name, values, full), sender)
 
@@ -211,20 +252,6 @@ class OscDoor:
             log.warning("refused a packet from %s port %s: %s", sender[0], sender[1], error)
 
 
-class _Receiver(asyncio.DatagramProtocol):
-    """What asyncio calls; hands everything to the door."""
-
-    def __init__(self, door: OscDoor) -> None:
-        self._door = door
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._door.receive(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        # A client that is gone: Linux reports ECONNREFUSED, Windows ConnectionResetError.
-        log.debug("a message could not be delivered: %s", exc)
-
-
 def _is_ours(path: str) -> bool:
     return path.startswith(f"{PREFIX}/")
 
@@ -235,33 +262,3 @@ def _job_id(command: Command) -> str | None:
         return cast(str, command.options["id"])
     names_one = bool(command.address.args) and command.address.args[0].name == "id"
     return cast(str, command.values[0]) if names_one else None
-
-
-def _keep_reading_on_windows(bound: socket.socket) -> None:
-    """Switch off SIO_UDP_CONNRESET: with it, one client that is gone ends asyncio's reading on Windows for good.
-
-    Python's own `ioctl` refuses that code. See CPython gh-91227 and gh-127057. Not run on Windows yet.
-    """
-    import ctypes
-
-    off, returned = ctypes.c_ulong(0), ctypes.c_ulong(0)
-    ctypes.windll.ws2_32.WSAIoctl(  # type: ignore[attr-defined, unused-ignore]
-        bound.fileno(), 0x9800000C, ctypes.byref(off), ctypes.sizeof(off), None, 0, ctypes.byref(returned), None, None
-    )
-
-
-def _bound_socket(family: int, address: Any) -> socket.socket:
-    """A UDP socket that shares its port with nobody, so that two daemons on one port are an error."""
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if sys.platform == "win32":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-            _keep_reading_on_windows(bound)
-        with suppress(OSError):  # room for a burst, as far as the system allows
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        bound.bind(address)
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound

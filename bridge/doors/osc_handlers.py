@@ -7,14 +7,16 @@ they work on the session as it was when their message came.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.desk import Desk, Receipt
 from bridge.doors.osc_subscriptions import Sender, Subscribers, client_of, state_message, story_of
+from bridge.pairing import Pairing, canonical
 from protocol import PROTOCOL_VERSION
 from protocol.address_space import DEFAULT_JOBS, DEFAULT_TTL_S, PREFIX
 from protocol.address_types import Command
+from protocol.errors import BadArgument
 from protocol.job import Job
 from protocol.live import LiveState
 from protocol.live_messages import status_messages
@@ -36,6 +38,10 @@ class Call:
     reply: Callable[..., None]
     asked_by: str = ""
     """Who asks, if not the sender of a datagram."""
+    pairing: Pairing | None = None
+    """Who is served, for doors that have clients elsewhere: these tell the sender's address as it is."""
+    reply_at: Callable[[Sender], Callable[..., None]] | None = None
+    """Gives what `reply` is, for another port of the sender; None where clients have no ports."""
 
     @property
     def client(self) -> str:
@@ -43,6 +49,13 @@ class Call:
 
     def acknowledge(self) -> None:
         self.reply("ack", self.command.path)
+
+    def to_port(self, port: int | None) -> Call:
+        """The same call, answered at another port of its sender."""
+        if port is None or self.reply_at is None:
+            return self
+        sender = (self.sender[0], port, *self.sender[2:])
+        return replace(self, sender=sender, reply=self.reply_at(sender))
 
 
 Handler = Callable[[Call], None]
@@ -57,9 +70,10 @@ def _ping(call: Call) -> None:
 def _subscribe(call: Call) -> None:
     options = call.command.options
     full = options.get("types", "basic") == "full"
-    call.subscribers.add(call.sender, full, options.get("ttl", DEFAULT_TTL_S))
+    hearing = call.to_port(options.get("port"))
+    call.subscribers.add(hearing.sender, full, options.get("ttl", DEFAULT_TTL_S))
     call.acknowledge()
-    _say_session(call)
+    _say_session(hearing)
 
 
 def _unsubscribe(call: Call) -> None:
@@ -96,6 +110,43 @@ def _two(values: tuple[Any, ...], default: object) -> tuple[Any, Any]:
 def _tell(call: Call) -> None:
     call.desk.tell(fold(call.session, call.command, call.client, call.now))
     call.acknowledge()
+
+
+# --- who is served ----------------------------------------------------------------------------------------------------
+def _pair(call: Call) -> None:
+    call.acknowledge()  # whoever is not served yet was dealt with by the door
+
+
+def _unpair(call: Call) -> None:
+    """Acknowledged first: afterwards nothing reaches who is unpaired."""
+    pairing, here = _served_by(call)
+    (address,) = call.command.values or (call.sender[0],)
+    if not here and (address == "all" or canonical(address) != canonical(call.sender[0])):
+        raise BadArgument("From elsewhere on the network only the sender itself can be unpaired.")
+    if here and not call.command.values:
+        raise BadArgument("Say which address shall be unpaired, or all; /stembridge/lan tells who is paired.")
+    if address != "all":
+        pairing.find(address)
+    call.acknowledge()
+    pairing.unpair(address)
+
+
+def _lan(call: Call) -> None:
+    pairing, here = _served_by(call)
+    if not here:
+        raise BadArgument("Pairing is looked at on the daemon's own machine only: `stembridge pair` there.")
+    if call.command.values and call.command.values[0]:
+        pairing.renew_pin()
+    for name, values in pairing.messages():
+        call.reply(name, *values)
+    call.acknowledge()
+
+
+def _served_by(call: Call) -> tuple[Pairing, bool]:
+    """The pairing, and whether this machine asks."""
+    if call.pairing is None:
+        raise BadArgument(f"{call.command.path} does not come this way: send it by OSC.")
+    return call.pairing, call.pairing.is_here(call.sender[0])
 
 
 # --- through the journal ----------------------------------------------------------------------------------------------
@@ -182,6 +233,9 @@ _AT_ONCE: Mapping[str, Handler] = {
     f"{PREFIX}/ping": _ping,
     f"{PREFIX}/subscribe": _subscribe,
     f"{PREFIX}/unsubscribe": _unsubscribe,
+    f"{PREFIX}/pair": _pair,
+    f"{PREFIX}/unpair": _unpair,
+    f"{PREFIX}/lan": _lan,
     f"{PREFIX}/session": _session,
     f"{PREFIX}/project": _project,
     f"{PREFIX}/source": _source,

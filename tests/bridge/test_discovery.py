@@ -81,6 +81,21 @@ async def test_new_addresses_are_announced_when_the_interfaces_change():
         await door.stop()
 
 
+async def test_addresses_off_the_loopback_are_announced_as_they_come_and_go():
+    listening = ["127.0.0.1"]
+    also: list[str] = []
+    door = advertiser("Stembridge on the LAN", 40007, hosts=lambda: tuple(listening), also=lambda: tuple(also))
+    door.start()
+    await asyncio.wait_for(door.settled(), DEADLINE_S)
+    try:
+        assert (await see("Stembridge on the LAN", 40007)).host == "127.0.0.1"
+        listening[:] = also[:] = ["127.0.0.3"]
+        await asyncio.wait_for(door.refresh(), DEADLINE_S)
+        assert (await see("Stembridge on the LAN", 40007)).host == "127.0.0.3"
+    finally:
+        await door.stop()
+
+
 async def test_an_interface_that_does_not_exist_is_one_warning_and_nothing_else(caplog: pytest.LogCaptureFixture):
     door = advertiser("Stembridge nowhere", 40005, interfaces=["192.0.2.77"], follow_every_s=0.0)
     door.start()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,18 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import avahi_daemon
+from tests.support import avahi_daemon, namespaces
 from tests.support import daemon as daemons
 from tests.support.daemon import Daemon
+from tests.support.namespaces import HERE, Hosts, needs
 
 pytestmark = pytest.mark.e2e
-
-HERE, THERE = "10.231.77.1", "10.231.77.2"
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    missing = [program for program in programs if shutil.which(program) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 # --- liblo ------------------------------------------------------------------------------------------------------------
@@ -79,85 +71,89 @@ def test_liblo_oscdump_reads_what_the_daemon_sends(daemon: Daemon) -> None:
 
 
 # --- avahi, across two network namespaces -----------------------------------------------------------------------------
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+@pytest.fixture
+def two_hosts() -> Iterator[Hosts]:
+    with namespaces.two_hosts() as joined:
+        yield joined
 
 
 @pytest.fixture
-def two_hosts(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Two network namespaces joined by a cable, nothing else in them; skipped where that is not allowed."""
-    here, there = f"sb-here-{os.getpid()}", f"sb-there-{os.getpid()}"
-    try:
-        _ip("netns", "add", here)
-        _ip("netns", "add", there)
-        _ip("-n", here, "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", there)
-        for space, device, address in ((here, "cable0", HERE), (there, "cable1", THERE)):
-            _ip("-n", space, "addr", "add", f"{address}/24", "dev", device)
-            _ip("-n", space, "link", "set", device, "up", "multicast", "on")
-            _ip("-n", space, "link", "set", "lo", "up")
-            _ip("-n", space, "route", "add", "224.0.0.0/4", "dev", device)
-    except (OSError, subprocess.CalledProcessError) as error:
-        for space in (here, there):
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
-        pytest.skip(f"network namespaces are not allowed here: {getattr(error, 'stderr', error)}")
-    try:
-        yield here, there
-    finally:
-        for space in (here, there):
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
-
-
-@pytest.fixture
-def avahi(two_hosts: tuple[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+def avahi(two_hosts: Hosts, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An avahi daemon with a private bus on the far host; its environment for clients."""
-    _, there = two_hosts
-    with avahi_daemon.running(tmp_path, "cable1", ("ip", "netns", "exec", there)) as environment:
+    with avahi_daemon.running(tmp_path, "cable1", two_hosts.inside(two_hosts.there)) as environment:
         yield environment
+
+
+def found_elsewhere(hosts: Hosts, environment: dict[str, str], service: str) -> list[str]:
+    """What avahi on the far host says of the daemon's service of that type."""
+    browse = subprocess.Popen(
+        [*hosts.inside(hosts.there), "avahi-browse", "--parsable", "--resolve", service],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert browse.stdout is not None
+        return next(line for line in browse.stdout if line.startswith("=") and "Stembridge" in line).split(";")
+    finally:
+        browse.kill()
+        browse.wait()
+        if browse.stdout:
+            browse.stdout.close()
+
+
+def send_from_there(hosts: Hosts, daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    """`stembridge send` on the far host."""
+    return subprocess.run(
+        [
+            *(*hosts.inside(hosts.there), sys.executable, "-m", "bridge.cli", "send"),
+            *("--host", HERE, "--port", str(daemon.port), "--wait", "1", *words),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=daemons.ROOT,
+        check=False,
+    )
 
 
 @needs("ip", "avahi-daemon", "avahi-browse", "dbus-daemon")
 @pytest.mark.slow
-def test_avahi_on_another_host_finds_the_daemon_and_where_it_listens(
-    two_hosts: tuple[str, str], avahi: dict[str, str], data_dir: Path
+def test_avahi_on_another_host_finds_where_the_daemon_listens_and_reaches_it_after_pairing(
+    two_hosts: Hosts, avahi: dict[str, str], data_dir: Path
 ) -> None:
-    here, there = two_hosts
-    inside = ("ip", "netns", "exec", here)
+    inside = two_hosts.inside(two_hosts.here)
     with daemons.running(data_dir, "--host", HERE, "--zeroconf", HERE, prefix=inside) as daemon:
-        browse = subprocess.Popen(
-            ["ip", "netns", "exec", there, "avahi-browse", "--parsable", "--resolve", "_osc._udp"],
-            env=avahi,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert browse.stdout is not None
-            found = next(line for line in browse.stdout if line.startswith("=") and "Stembridge" in line)
-        finally:
-            browse.kill()
-            browse.wait()
-            if browse.stdout:
-                browse.stdout.close()
-    fields = found.split(";")
-    assert fields[7] == HERE
-    assert int(fields[8]) == daemon.port
-    assert '"engine=sketch"' in found
-    assert '"protocol=1"' in found
+        found = found_elsewhere(two_hosts, avahi, "_osc._udp")
+        assert found[7] == HERE
+        assert int(found[8]) == daemon.port
+        assert '"engine=sketch"' in found[9]
+        assert '"protocol=1"' in found[9]
+        assert send_from_there(two_hosts, daemon, "/stembridge/ping").returncode == 3
+        here = namespaces.made_in(two_hosts.here, daemon.client)
+        here.tell("/stembridge/lan")
+        pin = next(m.args[1] for m in here.heard if m.address == "/stembridge/lan/state")
+        assert send_from_there(two_hosts, daemon, "/stembridge/pair", pin).returncode == 0
+        assert "pong" in send_from_there(two_hosts, daemon, "/stembridge/ping").stdout
+
+
+@needs("ip", "avahi-daemon", "avahi-browse", "dbus-daemon")
+@pytest.mark.slow
+def test_a_daemon_with_the_lan_switched_on_is_found_there_by_osc_and_by_oscquery(
+    two_hosts: Hosts, avahi: dict[str, str], data_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "stembridge.toml"
+    file.write_text('[lan]\nenabled = true\ninterfaces = ["cable0"]\n')
+    flags = ("--config", str(file), "--http-port", "0", "--zeroconf", "lo")
+    with daemons.running(data_dir, *flags, prefix=two_hosts.inside(two_hosts.here)) as daemon:
+        for service, port in (("_osc._udp", daemon.port), ("_oscjson._tcp", daemon.ready["http_port"])):
+            found = found_elsewhere(two_hosts, avahi, service)
+            assert (found[7], int(found[8])) == (HERE, port)
 
 
 @needs("ip")
-def test_by_default_nobody_on_the_network_reaches_the_daemon(two_hosts: tuple[str, str], data_dir: Path) -> None:
-    here, there = two_hosts
-    with daemons.running(data_dir, prefix=("ip", "netns", "exec", here)) as daemon:
-        ping = subprocess.run(
-            [
-                *("ip", "netns", "exec", there, sys.executable, "-m", "bridge.cli", "send"),
-                *("--host", HERE, "--port", str(daemon.port), "--wait", "1", "/stembridge/ping"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=daemons.ROOT,
-            check=False,
-        )
+def test_by_default_nobody_on_the_network_reaches_the_daemon(two_hosts: Hosts, data_dir: Path) -> None:
+    with daemons.running(data_dir, prefix=two_hosts.inside(two_hosts.here)) as daemon:
+        ping = send_from_there(two_hosts, daemon, "/stembridge/ping")
     assert ping.returncode == 3
     assert "pong" not in ping.stdout

@@ -19,10 +19,11 @@ from protocol.session_messages import fold
 from protocol.task import SETTINGS
 from protocol.vocabulary import Verb
 
-CONTRACT = """ping subscribe unsubscribe project source tempo tempo/map timesig key region region/samples region/bars
-regions position play stop session repaint extend prepend complete lego extract cover generate cancel retry jobs
-live/start live/toggle live/set live/stop live/panic live/status"""
-EVENTS = "ack error pong job/state job/progress job/take job/done session/state live/state live/phrase live/audio"
+CONTRACT = """ping subscribe unsubscribe pair unpair lan project source tempo tempo/map timesig key region
+region/samples region/bars regions position play stop session repaint extend prepend complete lego extract cover
+generate cancel retry jobs live/start live/toggle live/set live/stop live/panic live/status"""
+EVENTS = """ack error pong job/state job/progress job/take job/done session/state live/state live/phrase live/audio
+lan/state lan/paired"""
 
 
 def test_every_address_of_the_contract_is_in_the_table() -> None:
