@@ -1,4 +1,4 @@
-"""`stembridge`: serve, demo, send, jobs, redo, judge, models, reaper, midi, live, doctor. A command calls a part.
+"""`stembridge`: serve, demo, send, jobs, redo, judge, models, reaper, midi, live, pair, doctor. A command calls a part.
 
 Exit codes: 0 done, 1 refused or failed (the sentence says why), 2 cannot start or wrong usage, 3 no answer,
 130 interrupted. Imports are inside the commands so that `--help` and `send` start at once.
@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from bridge.argument_types import count, not_negative, port, port_or_off, target_port
+from bridge.argument_types import count, not_negative, target_port
 from protocol.errors import StembridgeError
 
 OK, FAILED, CANNOT_START, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   stembridge models pull xl-base                 fetch the weights of a model
   stembridge reaper install                      the actions for REAPER
   stembridge live start --out audio              keep a track extended while it plays
+  stembridge pair                                the PIN for a tablet beside the mixer
   stembridge demo                                see and hear it all without a DAW
   stembridge doctor                              what is wrong here, and what to do about it
 """
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reaper(commands)
     _add_midi(commands)
     _add_live(commands)
+    _add_pair(commands)
     _add_doctor(commands)
     return parser
 
@@ -127,50 +129,20 @@ def _config(arguments: argparse.Namespace, **flags: Any) -> Any:
 
 # --- serve ------------------------------------------------------------------------------------------------------------
 def _add_serve(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "serve",
-        _serve,
-        "start the daemon",
-        "  stembridge serve\n"
-        "  stembridge serve --osc-port 0 --ready-json        a free port, told on stdout\n"
-        "  stembridge serve --engine sketch --zeroconf off   the embedded engine, unannounced\n",
-    )
-    _add_where(parser)
-    parser.add_argument("--host", metavar="ADDR", help="address to listen on (default 127.0.0.1: this machine only)")
-    parser.add_argument("--osc-port", type=port, metavar="N", help="UDP port for OSC (default 9240; 0: any free one)")
-    parser.add_argument("--http-port", type=port_or_off, metavar="N|off", help="HTTP port (a later version opens it)")
-    parser.add_argument("--midi-port", metavar="NAME|off", help="MIDI port to hear: part of its name, virtual, jack")
-    parser.add_argument(
-        "--reaper-port", type=port_or_off, metavar="N|off", help="port of REAPER's OSC surface (default 9241)"
-    )
-    parser.add_argument("--engine", metavar="NAME", help="auto, sketch, acestep, or one named in the configuration")
-    parser.add_argument("--zeroconf", metavar="lo|all|off|ADDR,...", help="where to advertise (default lo)")
-    parser.add_argument(
-        "--ready-json", action="store_true", help="print one JSON line on stdout when everything listens"
-    )
+    from bridge.serve_arguments import EXAMPLES as SERVE_EXAMPLES
+    from bridge.serve_arguments import add_arguments
+
+    add_arguments(_command(commands, "serve", _serve, "start the daemon", SERVE_EXAMPLES), _add_where)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from bridge import daemon
+    from bridge.serve_arguments import flags, ready_words
 
-    config = _config(
-        arguments,
-        **{
-            "osc.host": arguments.host,
-            "osc.port": arguments.osc_port,
-            "doors.http_port": arguments.http_port,
-            "midi.port": arguments.midi_port,
-            "reaper.osc_port": arguments.reaper_port,
-            "engine.name": arguments.engine,
-            "discovery.interfaces": arguments.zeroconf,
-        },
-    )
+    config = _config(arguments, **flags(arguments))
 
     def ready(description: dict[str, object]) -> None:
-        where = f"{config.osc.host}:{description['osc_port']} (engine: {description['engine']})"
-        words = f"Stembridge {description['version']} listens for OSC on {where}. Ctrl-C ends it."
-        _print_heard_or_not(json.dumps(description) if arguments.ready_json else words, sys.stdout)
+        _print_heard_or_not(ready_words(description, config.osc.host, as_json=arguments.ready_json), sys.stdout)
 
     return int(daemon.serve(config, ready))
 
@@ -399,6 +371,20 @@ def _live(arguments: argparse.Namespace) -> int:
     from bridge.live_command import main as live
 
     return live(arguments, _running_port(arguments))
+
+
+def _add_pair(commands: Any) -> None:
+    from bridge.pair_command import EXAMPLES as PAIR_EXAMPLES
+    from bridge.pair_command import add_arguments
+
+    summary = "let controllers on the network in, and see who was"
+    add_arguments(_command(commands, "pair", _pair, summary, PAIR_EXAMPLES), _add_where)
+
+
+def _pair(arguments: argparse.Namespace) -> int:
+    from bridge.pair_command import main as pair
+
+    return pair(arguments, _running_port(arguments))
 
 
 if __name__ == "__main__":

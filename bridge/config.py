@@ -18,6 +18,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bridge.midi_config import MidiConfig
+from bridge.web_config import HttpConfig, LanConfig
 from protocol.errors import StembridgeError
 
 DEFAULT_OSC_PORT = 9240
@@ -168,12 +169,6 @@ class ReaperConfig(_Section):
         return folders
 
 
-class DoorsConfig(_Section):
-    """Doors that later versions open; named here so that files and flags keep their meaning."""
-
-    http_port: Port | Literal["off"] = "off"
-
-
 class Config(_Section):
     """All of it. `source` is the file it came from, for `doctor`."""
 
@@ -186,7 +181,8 @@ class Config(_Section):
     discovery: DiscoveryConfig = DiscoveryConfig()
     reaper: ReaperConfig = ReaperConfig()
     midi: MidiConfig = MidiConfig()
-    doors: DoorsConfig = DoorsConfig()
+    http: HttpConfig = HttpConfig()
+    lan: LanConfig = LanConfig()
     source: Path | None = Field(default=None, exclude=True)
 
     @property
@@ -243,13 +239,18 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Co
 
 
 def _with_older_names(values: dict[str, Any]) -> None:
-    """``[doors] midi_port`` is what ``[midi] port`` was called."""
+    """``[doors] midi_port`` and ``http_port`` are what ``port`` of ``[midi]`` and ``[http]`` were called."""
     doors = values.get("doors")
-    if isinstance(doors, dict) and "midi_port" in doors:
-        midi = values.setdefault("midi", {})
-        older = doors.pop("midi_port")
-        if isinstance(midi, dict):
-            midi.setdefault("port", older)
+    if not isinstance(doors, dict):
+        return
+    for older, section in (("midi_port", "midi"), ("http_port", "http")):
+        if older in doors:
+            table = values.setdefault(section, {})
+            value = doors.pop(older)
+            if isinstance(table, dict):
+                table.setdefault("port", value)
+    if not doors:
+        del values["doors"]
 
 
 def _in_words(error: ValidationError, path: Path) -> str:

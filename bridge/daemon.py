@@ -1,9 +1,9 @@
 """The composition root: builds the parts, starts them in order, stops them in reverse. Read it as the contents page.
 
 startup:  lock the data folder -> journal -> engine supervisor -> core -> OSC door -> queue -> MIDI -> mailboxes
-          -> zeroconf -> "ready"
-shutdown: zeroconf -> mailboxes -> MIDI -> live run -> queue (a running job goes back to the journal) -> doors
-          -> engine process -> journal -> lock
+          -> HTTP door -> the network's interfaces -> zeroconf -> "ready"
+shutdown: zeroconf -> the network's interfaces -> HTTP door -> mailboxes -> MIDI -> live run
+          -> queue (a running job goes back to the journal) -> OSC door -> engine process -> journal -> lock
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ from bridge.discovery import Advertiser, parse_interfaces
 from bridge.doors.mailbox import REGISTRY, MailboxDoor
 from bridge.doors.osc import OscDoor
 from bridge.doors.reaper_surface import ReaperSurface
+from bridge.lan import Lan
 from bridge.live.director import LiveDirector
 from bridge.midi_side import MidiSide
+from bridge.pairing import FILE as PAIRED
+from bridge.pairing import Pairing
 from bridge.queue import JobQueue
 from bridge.reports import ReportWriter
 from bridge.store import Store
@@ -73,6 +76,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.osc_port = 0
+        self.http_port: int | None = None
         self.engine = engine_spec(config, config.engine.name)
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
@@ -115,12 +119,19 @@ class Daemon:
             self.core.listen(reports.hear)
             reports.start()
             self._stack.push_async_callback(reports.stop)
-        door = OscDoor(self.core, self.config.osc.host, self.config.osc.port)
+        self.lan = Lan(self.config.lan, self.config.osc.host)
+        await self.lan.refresh()
+        self.pairing = Pairing(data_dir / PAIRED, own_addresses=self.lan.own_addresses)
+        self.pairing.reach = self.lan.reach
+        self._stack.callback(self.pairing.close)
+        door = OscDoor(self.core, self.config.osc.host, self.config.osc.port, pairing=self.pairing)
         try:
             self.osc_port = await door.start()
         except OSError as error:
             raise CannotStart(_port_in_words(self.config.osc.host, self.config.osc.port, error)) from error
         self._stack.push_async_callback(door.close)
+        await door.listen_on(self.lan.osc_hosts)
+        self.lan.follow(lambda: door.listen_on(self.lan.osc_hosts))
         mailboxes = self._mailboxes(door)
         self._stack.push_async_callback(mailboxes.close)
         await queue.start()  # after the door, so that clients of an earlier daemon hear what becomes of their jobs
@@ -129,15 +140,20 @@ class Daemon:
         await midi.start()
         self._stack.push_async_callback(midi.stop)
         mailboxes.start()
-        self._stack.push_async_callback(mailboxes.stop_taking)  # first: what comes now waits for the next daemon
+        self._stack.push_async_callback(mailboxes.stop_taking)  # what comes now waits for the next daemon
+        await self._open_http(door)
+        self.lan.start(self.osc_port, self.http_port)
+        self._stack.push_async_callback(self.lan.stop)
         self._say_what_is_not_there()
         self._stack.enter_context(_runtime_file(data_dir, self.describe()))
 
         advertiser = Advertiser(
             osc_port=self.osc_port,
             engine=self.engine.name,
+            http_port=self.http_port,
             interfaces=parse_interfaces(self.config.discovery.interfaces),
-            host=door.address,
+            hosts=lambda: self.lan.advertised(door.address),
+            also=(lambda: self.lan.addresses) if self.config.lan.enabled else None,
         )
         self._stack.push_async_callback(advertiser.stop)
         advertiser.start()
@@ -155,6 +171,24 @@ class Daemon:
         self._stack.callback(surface.stop)
         return MailboxDoor(self.core, reaper.mailboxes, registry, surface=surface, surface_port=reaper.osc_port)
 
+    async def _open_http(self, door: OscDoor) -> None:
+        """The HTTP door, closed before all others."""
+        if self.config.http.port == "off":
+            return
+        from bridge.http_side import HttpSide  # with it come aiohttp and the task API
+
+        http = HttpSide(
+            self.config,
+            self.core,
+            self.pairing,
+            osc_address=lambda: (door.address, self.osc_port),
+            describe=self.describe,
+        )
+        self._stack.push_async_callback(http.close)
+        await http.start(self.lan.addresses)
+        self.lan.follow(lambda: http.listen_on(self.lan.addresses))
+        self.http_port = http.port
+
     def _emit(self, event: Event) -> None:
         self.core.emit(event)
 
@@ -166,8 +200,6 @@ class Daemon:
     def _say_what_is_not_there(self) -> None:
         if self.config.engine.name == "auto":
             log.info("engine auto: %s", self._why_this_engine())
-        if self.config.doors.http_port != "off":
-            log.warning("The HTTP door is not part of version %s; going on without it.", __version__)
 
     def _why_this_engine(self) -> str:
         """Which engine `auto` chose, and why not a better one."""
@@ -181,7 +213,7 @@ class Daemon:
             "event": "ready",
             "pid": os.getpid(),
             "osc_port": self.osc_port,
-            "http_port": None,
+            "http_port": self.http_port,
             "engine": self.engine.name,
             "version": __version__,
             "protocol": PROTOCOL_VERSION,

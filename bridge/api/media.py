@@ -32,7 +32,7 @@ from bridge.api.values import Media
 from engine.audio import AudioInfo, probe
 from protocol.api_errors import ApiError, ApiRefused
 from protocol.audio_input import AudioInput
-from protocol.errors import SourceError
+from protocol.errors import DiskFull, SourceError
 from protocol.music import MAX_RATE, MIN_RATE
 
 log = logging.getLogger("stembridge.api")
@@ -178,11 +178,10 @@ class MediaStore:
 
     def _check_room(self) -> None:
         if self._free_bytes(self._folder) < ROOM_BYTES:
-            sentence = (
+            raise DiskFull(
                 f"Less than {ROOM_BYTES >> 20} MiB are free on the disk of {self._folder}: make room there, or delete "
                 "what was uploaded."
             )
-            raise ApiRefused(ApiError("insufficientStorage", sentence, _PARAMETER, "string", status=507))
 
     def _finish(self, temporary: Path, file: BinaryIO) -> Media:
         file.flush()

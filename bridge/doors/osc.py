@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
 
 from bridge.desk import Desk
 from bridge.doors.osc_guard import TimedMessage, decode
@@ -221,7 +220,7 @@ class OscDoor:
             try:
                 await handler(call)
             except Exception as error:
-                self._fail(call.sender, call.command.path, error, _job_id(call.command))
+                self._fail(call.sender, call.command.path, error, call.command.job_id)
 
     # --- out ----------------------------------------------------------------------------------------------------------
     def send_datagram(self, datagram: bytes, to: Sender) -> None:

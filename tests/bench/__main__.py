@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench import control, live, live_audio, midi_clock, musician, separation, sketch
+from tests.bench import control, http, live, live_audio, midi_clock, musician, separation, sketch
 from tests.bench.table import Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -60,6 +60,7 @@ def main() -> int:
     arguments = parser.parse_args()
     parts: dict[str, Callable[[bool], list[Table]]] = {
         "control": control.run,
+        "http": http.run,
         "sketch": sketch.run,
         "musician": musician.run,
         "separation": separation.run,

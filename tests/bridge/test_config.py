@@ -21,7 +21,8 @@ def test_defaults_keep_the_network_out(tmp_path: Path) -> None:
     defaults = config.load(write(tmp_path, ""))
     assert defaults.osc.host == "127.0.0.1"
     assert defaults.discovery.interfaces == "lo"
-    assert defaults.doors.http_port == "off"
+    assert defaults.http.port == 9242
+    assert not defaults.lan.enabled
 
 
 def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ class Daemon:
     def port(self) -> int:
         return int(self.ready["osc_port"])
 
+    @property
+    def url(self) -> str:
+        """Of the HTTP door, where it is open."""
+        return f"http://127.0.0.1:{self.ready['http_port']}"
+
     def client(self) -> Client:
         self.clients.append(Client(self.port))
         return self.clients[-1]
@@ -136,11 +141,13 @@ class Daemon:
         return self.process.wait(timeout_s)
 
 
-def command(data_dir: Path, *extra: str, osc_port: int = 0, engine: str = "sketch") -> list[str]:
+def command(
+    data_dir: Path, *extra: str, osc_port: int = 0, http_port: int | str = "off", engine: str = "sketch"
+) -> list[str]:
     return [
         *(sys.executable, "-m", "bridge.cli", "serve", "--ready-json", "--osc-port", str(osc_port)),
-        *("--http-port", "off", "--midi-port", "off", "--reaper-port", "off", "--zeroconf", "off", "--engine", engine),
-        *("--data-dir", str(data_dir), *extra),
+        *("--http-port", str(http_port), "--midi-port", "off", "--reaper-port", "off", "--zeroconf", "off"),
+        *("--engine", engine, "--data-dir", str(data_dir), *extra),
     ]
 
 
