@@ -47,13 +47,16 @@ contracts: $(VENV)/installed-dev
 
 docs: $(VENV)/installed
 	$(BIN)/python -m protocol.osc_reference > docs/osc.md
+	$(BIN)/python -m protocol.controllers
 	$(BIN)/python -m bridge.reaper.reapack index
 
 pictures: $(VENV)/installed-dev
 	$(BIN)/python -m tests.support.reaper_pictures
+	$(BIN)/python -m tests.support.page_pictures
 
 check-docs: $(VENV)/installed
 	$(BIN)/python -m protocol.osc_reference | diff -u docs/osc.md - || (echo "docs/osc.md is stale: run 'make docs'"; exit 1)
+	$(BIN)/python -m protocol.controllers --check
 	$(BIN)/python -m bridge.reaper.reapack check
 
 $(VENV)/bin/python:
