@@ -22,7 +22,7 @@ from itertools import pairwise
 from protocol.errors import BadArgument
 
 MIN_BPM, MAX_BPM = 1.0, 1000.0
-MAX_RATE = 768_000
+MIN_RATE, MAX_RATE = 1000, 768_000
 _BAR_EPSILON = 1e-6
 """Quarter notes: how far from a bar line a position still counts as on it."""
 
@@ -345,8 +345,8 @@ def _bar_line_near(tempo_map: TempoMap, time_s: float) -> int | None:
 
 def checked_rate(rate: int) -> int:
     """`rate` itself if it is a sample rate in Hz that audio can have, else `BadArgument`."""
-    if not 1000 <= rate <= MAX_RATE:
-        raise BadArgument(f"The sample rate must be 1000 to {MAX_RATE} Hz, not {rate}.")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise BadArgument(f"The sample rate must be {MIN_RATE} to {MAX_RATE} Hz, not {rate}.")
     return rate
 
 

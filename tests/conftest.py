@@ -1,13 +1,15 @@
 """Settings for all tests.
 
 Hypothesis has no deadline, since machines are shared and noisy. In CI it tries the same examples every time, so that
-a change is judged by what it changed; everywhere else it goes on looking.
+a change is judged by what it changed; everywhere else it goes on looking. Fifty examples a test keep the suite under
+ten minutes; `--hypothesis-profile=deep` looks further.
 """
 
 import os
 
 from hypothesis import settings
 
-settings.register_profile("stembridge", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("stembridge", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("deep", deadline=None, max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "stembridge")

@@ -83,6 +83,7 @@ async def test_a_clock_is_followed_from_its_start_to_its_stop():
                 daw.send("clock")
                 await until(lambda at=heard_at: here.door._clock.now > at)
             (source, reading) = await until(lambda: here.door.reading(here.door._clock.now))
+            await until(lambda: here.states[-1] is ClockState.RUNNING)  # nothing above lets the loop run for certain
             daw.send("stop")
             await until(lambda: here.states[-1] is ClockState.STOPPED)
     assert source == f"midi:{here.clocks[0][0].removeprefix('midi:')}"

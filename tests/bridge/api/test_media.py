@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import soundfile
 
 from bridge.api import media as module
 from bridge.api.database import Database
-from bridge.api.media import MediaStore
+from bridge.api.media import ROOM_BYTES, MediaStore
 from protocol.api_errors import ApiRefused
 from protocol.audio_input import AudioInput, audio_input
 from protocol.errors import DiskFull
@@ -198,10 +199,48 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path, store: M
 
 async def test_a_full_disk_is_said(tmp_path: Path, database: Database, folder: Path) -> None:
     with mounted(folder, "64k"):
-        store = MediaStore(folder, database, max_bytes=MAX_BYTES, now=Clock())
+        store = MediaStore(folder, database, max_bytes=MAX_BYTES, now=Clock(), free_bytes=lambda _: 1 << 40)
         with pytest.raises(DiskFull):
             await store.put_stream(pieces(song(tmp_path, frames=100_000)))
         assert names(folder) == []
+
+
+async def test_uploads_leave_room_on_the_disk_for_the_journal(
+    tmp_path: Path, database: Database, folder: Path
+) -> None:
+    content = song(tmp_path, frames=1_000_000)
+    free = [ROOM_BYTES + 2_000_000]
+
+    def left(_folder: Path) -> int:
+        free[0] -= 1_000_000  # others write too
+        return free[0]
+
+    store = MediaStore(folder, database, max_bytes=len(content), now=Clock(), free_bytes=left)
+    with pytest.raises(DiskFull, match="make room"):
+        await store.put_stream(pieces(content))
+    free[0] = ROOM_BYTES + 2_000_000
+    with pytest.raises(DiskFull, match="make room"):
+        await store.put_base64(inline(content))
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(("rate", "channels", "seconds"), [(999, 1, 1), (768_001, 1, 1), (96_000, 8, 3000)])
+async def test_what_would_be_gigabytes_once_decoded_is_refused(
+    store: MediaStore, folder: Path, rate: int, channels: int, seconds: int
+) -> None:
+    """By its header already, which in a FLAC may be all that there is."""
+    with pytest.raises(ApiRefused, match="at its usual rate"):
+        await store.put_stream(pieces(_flac_header(rate, channels, rate * seconds)))
+    assert names(folder) == []
+
+
+def _flac_header(rate: int, channels: int, frames: int) -> bytes:
+    if rate >= 1 << 20 or rate < 1000 or rate > 655_350:  # no FLAC has it
+        samples = bytes(2 * channels * min(frames, 100_000))
+        form = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, channels, rate, rate * 2, 2, 16, b"data", len(samples))
+        return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(samples), b"WAVE") + form + samples
+    stream = struct.pack(">HH6x", 4096, 4096) + (rate << 44 | (channels - 1) << 41 | 15 << 36 | frames).to_bytes(8, "big")
+    return b"fLaC" + b"\x80\x00\x00\x22" + stream + bytes(16)
 
 
 # --- results, time, away ----------------------------------------------------------------------------------------------

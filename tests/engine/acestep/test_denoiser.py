@@ -65,7 +65,7 @@ def _one_stock(net: Any, frames: int = 40, tokens: int = 9) -> Tensor:
     branches=st.lists(st.one_of(st.none(), st.integers(1, 300)), min_size=1, max_size=2),  # None: the empty prompt
     t=st.floats(0.001, 1.0),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_velocities_equal_the_stock_forward(
     net: Any, null: Tensor, frames: int, batch: int, shared_context: bool, branches: list[int | None], t: float
 ) -> None:

@@ -36,7 +36,7 @@ STYLES = st.builds(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=50)
 @given(sheets(), STYLES, st.integers(0, 99))
 def test_every_part_is_one_line_on_the_page_with_roots_on_all_changes(of, style, seed):
     part, groove = play(of, style, seed)

@@ -48,7 +48,7 @@ STYLES = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(sheets(), STYLES, st.integers(0, 99), st.sampled_from([write_drums, write_percussion]))
 def test_every_part_is_playable_and_on_the_page(of, style, seed, write):
     part, groove = play(of, style, seed, write)
@@ -67,7 +67,7 @@ def test_every_part_is_playable_and_on_the_page(of, style, seed, write):
     assert all(len(drums) <= 2 for drums in hands.values())
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(sheets(), STYLES, st.integers(0, 99))
 def test_toms_are_for_fills_and_fills_are_where_they_are_planned(of, style, seed):
     part, groove = play(of, style, seed)

@@ -18,7 +18,7 @@ def of_kind(notes: tuple[Note, ...], *kinds: int) -> list[Note]:
     return [note for note in notes if note.pitch in kinds]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(odd_sheets(), styles(), st.integers(0, 999))
 def test_on_any_sheet_effects_meet_bar_lines_and_stay_sparse(of: LeadSheet, style: Style, seed: int) -> None:
     part, _ = written(write_effects, of, style, seed)

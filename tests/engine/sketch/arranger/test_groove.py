@@ -160,7 +160,7 @@ def test_a_bar_cut_short_keeps_its_beginning():
     assert pattern(short, short.snare) == "....x..."
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(sheets(), st.sampled_from([None, *Beat]), st.integers(0, 9), st.floats(-1, 1), st.floats(-1, 1))
 def test_every_plan_stays_on_ticks_and_inside_its_bars(of, beat, seed, density, intensity):
     style = Style(beat=beat, density=density, intensity=intensity)

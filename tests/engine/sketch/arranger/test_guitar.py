@@ -71,7 +71,7 @@ def test_power_chords_have_no_third_and_no_false_fifth() -> None:
 
 
 # --- the part ---
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(odd_sheets(), styles(), st.integers(0, 999))
 def test_on_any_sheet_every_change_is_struck_and_every_note_is_right(of: LeadSheet, style: Style, seed: int) -> None:
     part, groove = written(write_guitar, of, style, seed)

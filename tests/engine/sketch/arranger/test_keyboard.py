@@ -27,7 +27,7 @@ from tests.support.parts import (
 PLAYERS = {Instrument.PIANO, Instrument.ELECTRIC_PIANO, Instrument.ORGAN}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(odd_sheets(), styles(), st.integers(0, 999))
 def test_on_any_sheet_every_change_is_struck_and_every_note_is_right(of: LeadSheet, style: Style, seed: int) -> None:
     part, groove = written(write_keyboard, of, style, seed)

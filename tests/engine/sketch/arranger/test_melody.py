@@ -33,7 +33,7 @@ WRITERS = pytest.mark.parametrize("write", [write_woodwinds, write_brass])
 
 
 @WRITERS
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(of=odd_sheets(), style=styles(), seed=st.integers(0, 999))
 def test_on_any_sheet_notes_are_right_in_range_and_do_not_hang(
     write: Writer, of: LeadSheet, style: Style, seed: int

@@ -33,7 +33,7 @@ PAD = Style(instruments=(Instrument.WARM_PAD,))
 PLUCK = Style(instruments=(Instrument.SYNTH_PLUCK,))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(odd_sheets(), styles(), st.integers(0, 999))
 def test_on_any_sheet_strings_meet_every_change_with_right_notes(of: LeadSheet, style: Style, seed: int) -> None:
     part, groove = written(write_strings, of, style, seed)
@@ -45,7 +45,7 @@ def test_on_any_sheet_strings_meet_every_change_with_right_notes(of: LeadSheet, 
     assert not hanging(part, of, groove)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(odd_sheets(), styles(), st.integers(0, 999))
 def test_on_any_sheet_a_synth_plays_right_notes(of: LeadSheet, style: Style, seed: int) -> None:
     part, groove = written(write_synth, of, style, seed)
@@ -128,7 +128,7 @@ def test_two_chords_of_the_same_tones_are_both_heard() -> None:
     assert of.end == 32.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(odd_sheets(), st.sampled_from([write_strings, write_synth, write_keyboard, write_guitar]), st.integers(0, 99))
 def test_a_region_from_mid_bar_begins_with_the_chord(of: LeadSheet, write: Writer, seed: int) -> None:
     part, _ = written(write, of, Style(without=frozenset({Instrument.SYNTH_LEAD})), seed)
