@@ -256,7 +256,7 @@ def _read(file: Path) -> list[Paired]:
         return [_row(row) for row in told["paired"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s cannot be read (%s): controllers have to pair again.", file, error)
         return []
 

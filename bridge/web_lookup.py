@@ -35,7 +35,8 @@ class GentleSocket(socket.socket):
     """Reads little at once.
 
     The loop hands all that one read gives to the parser of HTTP, and a hostile server can write what takes it far
-    longer than audio does: 256 KiB of empty interim answers took 140 ms, in which no OSC message was heard.
+    longer than audio does: 256 KiB of empty interim answers took 140 ms, in which no OSC message was heard. On Windows
+    the loop reads past these methods, 64 KiB at once.
     """
 
     def recv(self, size: int, flags: int = 0) -> bytes:

@@ -50,6 +50,8 @@ _BPM = Arg("bpm", Kind.NUMBER, "quarter notes per minute", MIN_BPM, MAX_BPM, uni
 _TRIGGER = Arg("pressed", Kind.FLAG, "0, a button let go, says nothing", optional=True)
 _JOB = Arg("id", _TEXT, "the job's id")
 
+_EAR = Arg("port", _INTEGER, "the sender's port that events go to, if it listens on another one", 1, 65535)
+
 _CLIENT = (
     Address("ping", "are you there?", (Arg("anything", Kind.ANY),), Tail.ANYTHING, answer="pong"),
     Address(
@@ -59,11 +61,11 @@ _CLIENT = (
         options=(
             Arg("types", _TEXT, "argument types of what is sent", choices=("basic", "full")),
             Arg("ttl", Kind.NUMBER, f"seconds, {DEFAULT_TTL_S:g} unless told", 1, MAX_TTL_S, unit="time.second"),
-            Arg("port", _INTEGER, "the sender's port that events go to, if it listens on another one", 1, 65535),
+            _EAR,
         ),
         answer="after the ack one session/state per known field",
     ),
-    Address("unsubscribe", "no more events to this sender"),
+    Address("unsubscribe", "no more events to this sender", tail=Tail.OPTIONS, options=(_EAR,)),
     *LAN_IN,
 )
 

@@ -265,6 +265,7 @@ _ERRORS: Mapping[str, tuple[str, int, str | None]] = {
     ),
     **dict.fromkeys(("no_material", "web_refused"), ("invalidAudio", 400, _AUDIO)),
     "web_failed": ("downloadFailed", 400, _AUDIO),
+    "encoding_failed": ("unsupportedParameter", 400, "outputFormat"),
     "region_outside": ("invalidRepaintingStart", 400, _REPAINT),
     "engine_cannot": ("unsupportedParameter", 400, None),
     "engine_missing": ("modelNotFound", 404, "model"),
@@ -272,6 +273,7 @@ _ERRORS: Mapping[str, tuple[str, int, str | None]] = {
     "job_conflict": ("conflictTaskUUID", 409, "taskUUID"),
     "unknown_job": ("taskFailedOrNotFound", 404, "taskUUID"),
     "cancelled": ("taskCancelled", 409, None),
+    "disk_full": ("insufficientStorage", 507, None),
     **dict.fromkeys(
         ("engine_error", "engine_crashed", "engine_stalled", "out_of_memory"), ("inferenceError", 500, None)
     ),

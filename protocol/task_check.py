@@ -91,7 +91,7 @@ def validate_task(data: Mapping[str, object], door: Door, name_of: NameOf = str)
     if problems or unknown:
         order = list(_RULES[door])
         problems.sort(key=lambda problem: order.index(_ruled(problem.field, door)))
-        raise TaskProblems((*problems, *unknown_fields(unknown, FIELDS[door])))
+        raise TaskProblems((*problems, *unknown_fields(unknown, (*FIELDS[door], *GROUPS))))
     defaults = {field: value for field, value in DEFAULTS[door].items() if not field.startswith("audioSettings.")}
     return Task.model_validate(_nested(defaults | {field: clean[field] for field in clean if field not in GROUPS}))
 
@@ -147,7 +147,7 @@ def refusals(field: str, value: object, rule: Rule, refused: Refused, name_of: N
         yield Problem(f"{field}.{mistake.key}".rstrip("."), mistake.value, mistake.allowed, message, mistake.code)
     if refused.mistakes:
         return
-    size = f" ({len(value)} characters)" if refused.code == "length" and isinstance(value, str) else ""
+    size = f" (length {len(value)})" if refused.code == "length" and isinstance(value, str) else ""
     hint = " Leave the field out to not set it." if value is None else refused.detail and f" {refused.detail}"
     message = f"{name_of(field)} is {shown(value)}{size}; it must be {rule.allowed}.{hint}"
     yield Problem(field, value, rule.allowed, message, refused.code)

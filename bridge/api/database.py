@@ -57,7 +57,9 @@ class Database:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise ApiStoreError(f"{self._path} cannot be used: {error}. Check the disk's space.") from error
+            raise ApiStoreError(
+                f"{self._path} cannot be used: {error}. Check the disk's space, or move it away."
+            ) from error
         return value
 
     def close(self) -> None:

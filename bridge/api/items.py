@@ -89,7 +89,10 @@ async def ended(
             raise FileNotFoundError(result.audio_uuid)
         return Answer((await _success(task, result, kept, base_url, most_inline),))
     except OSError:
-        sentence = f"The audio {result.audio_uuid} was made, but its file is no longer there: it was deleted."
+        sentence = (
+            f"The audio {result.audio_uuid} was made, but deleted since, or its time is over: send the task again with "
+            f"a new taskUUID, and with seed {(result.outcome or {}).get('seed')} to get the same."
+        )
         error = ApiError("mediaNotFound", sentence, status=404)
         return Answer(errors=(error.of(task.task.task_type, task.uuid),))
 

@@ -46,7 +46,7 @@ MAX_SAMPLES = 1 << 31
 """Over all channels: an hour in stereo at 192 kHz, and more. Silence of more than that fits into a FLAC of a few MB."""
 
 ROOM_BYTES = 512 << 20
-"""So much stays free on the disk, whoever sends audio: the journal, which acknowledges what a DAW asks for, is on it."""
+"""So much stays free on the disk, whoever sends audio: the journal is on it, without which a DAW is not served."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,7 +76,8 @@ _PIECES_AT_ONCE = 32
 class MediaStore:
     """The files in `folder`, made when it is needed, and their rows in `database`.
 
-    `free_bytes` tells how much room a folder's disk has. `now` is seconds since the epoch; uploads are kept for `keep_s` seconds (None: until they are deleted).
+    `now` is seconds since the epoch; uploads are kept for `keep_s` seconds (None: until they are deleted); `free_bytes`
+    tells how much room there is on the disk of a folder.
     """
 
     def __init__(

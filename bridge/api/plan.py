@@ -26,6 +26,7 @@ from pathlib import Path
 from bridge.api.models import Served
 from bridge.intake import MAX_DURATION_S
 from engine.audio import AudioInfo
+from engine.encode import Encoding
 from engine.window import MIN_REGION_S
 from protocol.api_errors import ApiError, ApiRefused
 from protocol.formats import MODEL_RATE
@@ -64,6 +65,8 @@ def plan(
     Raises `ApiRefused` with every problem of the two times, and `EngineCannot` for what the engine does not offer.
     """
     places = _places(task, source)
+    if source is not None and places[0][0] is not Verb.COVER:
+        _check_channels(task, source)
     base = draw_seed(random_bits) if task.seed is None else task.seed
     for verb, _ in places:
         served.capabilities.require(verb, checkpoint=served.checkpoint)
@@ -77,6 +80,17 @@ def plan(
         parts = tuple((f"{number + 1}{name}", request) for name, request in zip(names, requests, strict=True))
         results.append(PlannedResult(seed, parts))
     return tuple(results)
+
+
+def _check_channels(task: Task, source: AudioInfo) -> None:
+    """Refuse before the work what cannot be written after it: the result has the channels of its source."""
+    channels = Encoding.of(task).channels
+    if channels is not None and channels != 1 and source.channels > channels:
+        sentence = (
+            f"outputFormat is {task.output_format}, which has at most 2 channels, and the audio has {source.channels}: "
+            "ask for WAV or FLAC, which keep them all, or set audioSettings.channels to 1, which mixes them."
+        )
+        raise ApiRefused(ApiError("incompatibleParameters", sentence, parameter="outputFormat", type="string"))
 
 
 def _for_engine(task: Task, served: Served, given: frozenset[str]) -> Task:
@@ -124,7 +138,11 @@ def _places(task: Task, source: AudioInfo | None) -> tuple[tuple[Verb, Region], 
     start_s, end_s = task.settings.repainting_start, task.settings.repainting_end
     if start_s is None and end_s is None:
         if length_s > MAX_DURATION_S:
-            raise ApiRefused(_too_long(f"The audio is {length_s:.1f} s long", "inputs.audio", "string"))
+            told = f"The audio is {length_s:.1f} s long and a cover is of all of it (a part has {START} and {END})"
+            raise ApiRefused(_too_long(told, "inputs.audio", "string"))
+        if length_s < MIN_REGION_S:
+            sentence = f"The audio is {length_s:.3f} s long; {MIN_REGION_S:g} s are the least: send a longer piece."
+            raise ApiRefused(ApiError("invalidAudio", sentence, parameter="inputs.audio", type="string"))
         return ((Verb.COVER, Region(0.0, length_s)),)
     first_s, last_s = _span(start_s, end_s, length_s, 0.5 / source.rate)
     problems = _problems(first_s, last_s, length_s, END if start_s is None else START)
@@ -179,5 +197,5 @@ def _invalid(field: str, sentence: str) -> ApiError:
 
 def _too_long(sentence: str, field: str, kind: str) -> ApiError:
     last = field.rpartition(".")[2]
-    whole = f"{sentence}; the model makes at most {MAX_DURATION_S:.0f} s at once."
+    whole = f"{sentence}; the model makes at most {MAX_DURATION_S:.0f} s at once: make it in parts."
     return ApiError(f"invalid{last[:1].upper()}{last[1:]}", whole, parameter=field, type=kind)

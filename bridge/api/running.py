@@ -269,9 +269,8 @@ class Running:
 
     async def _encoded(self, task: OpenTask, result: StoredResult, jobs: Sequence[Job]) -> dict[str, Any]:
         """Write the file of a result and keep it; the facts about it."""
-        by_place = sorted(jobs, key=lambda job: job.request.regions[0].start_s)
-        takes = [job.takes[0] for job in by_place]
-        request = by_place[0].request
+        takes = [job.takes[0] for job in jobs]
+        request = jobs[0].request
         source = Path(request.source.file) if request.source and request.verb is not Verb.COVER else None
         encoding = Encoding.of(task.stored.task)
         target = self._folder / _ENCODED / result.audio_uuid
@@ -310,11 +309,14 @@ class Running:
             await self._close(task)
 
     async def _tell_safely(self, task: OpenTask, result: StoredResult) -> None:
-        """As `_tell`; if it fails, the next daemon tells."""
+        """As `_tell`; if it fails, whyever, the task ends all the same and the next daemon tells."""
         try:
             await self._tell(task, result)
-        except (StembridgeError, OSError) as error:
-            log.error("nobody is told of result %d of %s: %s", result.number + 1, task.stored.uuid, error)
+        except Exception as error:
+            ours = None if isinstance(error, StembridgeError | OSError) else error
+            log.error(
+                "nobody is told of result %d of %s: %s", result.number + 1, task.stored.uuid, error, exc_info=ours
+            )
 
     async def _tell(self, task: OpenTask, result: StoredResult) -> None:
         """Hand webhook and upload to the outbox."""
@@ -358,7 +360,12 @@ class Running:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         running = asyncio.create_task(work)
         self._tasks.add(running)
-        running.add_done_callback(self._tasks.discard)
+        running.add_done_callback(self._done)
+
+    def _done(self, running: asyncio.Task[Any]) -> None:
+        self._tasks.discard(running)
+        if not running.cancelled() and running.exception() is not None:
+            log.error("a mistake of ours; the next daemon goes on with that task", exc_info=running.exception())
 
 
 def used_before(uuid: str) -> ApiRefused:

@@ -100,7 +100,6 @@ class ApiService:
         self._store = TaskStore(database)
         self._sources = Sources(media, fetch)
         self._running = Running(desk, self._store, media, outbox, folder=folder, keep_s=keep_s, clock=clock, now=now)
-        self._claimed: set[str] = set()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -136,11 +135,10 @@ class ApiService:
 
     async def _take(self, asked: AudioInference, client: str, base_url: str, on_result: OnResult | None) -> OpenTask:
         uuid = asked.task.task_uuid
-        with _errors_of(asked.task.task_type, uuid), self._claim(uuid):
+        with _errors_of(asked.task.task_type, uuid):
             if await self._store.state(uuid) is not None:
                 raise used_before(uuid)
-            self._check_targets(asked.task)
-            served = await self._models.serve(asked.task.model)
+            served = await self._served(asked.task)
             audio = None if asked.task.inputs.audio is None else audio_input(asked.task.inputs.audio)
             is_async = asked.task.delivery_method is DeliveryMethod.ASYNC
             if is_async and audio is not None and self._sources.is_elsewhere(audio, base_url):
@@ -156,8 +154,8 @@ class ApiService:
                 await self._sources.forget(kept)
                 raise
 
-    def _check_targets(self, task: Task) -> None:
-        """Refuse addresses that nothing would ever be sent to. Raises `ApiRefused`."""
+    async def _served(self, task: Task) -> Served:
+        """Who answers the task. Raises `ApiRefused`, also for addresses that nothing would ever be sent to."""
         refused = []
         for field, url in (("webhookURL", task.webhook_url), ("uploadEndpoint", task.upload_endpoint)):
             try:
@@ -166,20 +164,13 @@ class ApiService:
             except StembridgeError as error:
                 code = f"invalid{field[:1].upper()}{field[1:]}"
                 refused.append(ApiError(code, error.sentence, parameter=field, type="string"))
+        try:
+            served = await self._models.serve(task.model)
+        except ApiRefused as unknown:
+            raise ApiRefused(*unknown.errors, *refused) from unknown
         if refused:
             raise ApiRefused(*refused)
-
-    @contextmanager
-    def _claim(self, uuid: str) -> Iterator[None]:
-        """Nobody else takes this UUID meanwhile."""
-        folded = uuid.lower()
-        if folded in self._claimed:
-            raise used_before(uuid)
-        self._claimed.add(folded)
-        try:
-            yield
-        finally:
-            self._claimed.discard(folded)
+        return served
 
     def _planned(
         self, asked: AudioInference, served: Served, kept: Kept | None, client: str, base_url: str
@@ -282,8 +273,12 @@ class ApiService:
         stored = task.stored if task else await self._store.get(uuid)
         if stored is None:
             is_over = await self._store.state(uuid) is TaskState.EXPIRED
-            told = "has expired: its results were deleted" if is_over else "is not known here"
-            error = ApiError("taskFailedOrNotFound", f"The task {uuid} {told}.", "taskUUID", "string", status=404)
+            told = (
+                "has expired: its results were deleted. Send it again with a new taskUUID."
+                if is_over
+                else "is not known here: check its taskUUID, or send the task if it never arrived."
+            )
+            error = ApiError("taskFailedOrNotFound", f"The task {uuid} {told}", "taskUUID", "string", status=404)
             raise ApiRefused(error.of(task_type, uuid))
         return stored, task
 
@@ -311,6 +306,8 @@ class ApiService:
     async def sweep(self) -> None:
         """Delete what is past its time: results with their stems and all that is known of their tasks, and uploads."""
         for stored in await self._store.expired(self._now()):
+            if self._running.sources.intersection(result.audio_uuid for result in stored.results):
+                continue  # another task works on it
             for result in stored.results:
                 await self._media.delete(result.audio_uuid)
             if await asyncio.to_thread(_removed, [self._folder / STEMS_FOLDER / job for job in _job_ids(stored)]):

@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 from aiohttp import hdrs, web
@@ -39,6 +40,8 @@ class Pairing(Protocol):
     """What the door needs of `bridge.pairing.Pairing`."""
 
     def serves(self, ip: str) -> bool: ...
+
+    def still_serves(self, ip: str) -> bool: ...
 
     def pair(self, ip: str, pin: object, /) -> bool: ...
 
@@ -85,7 +88,7 @@ class HttpDoor:
         self._runner = TaskRunner(service, self._guard)
         max_bytes = int(config.max_body_mb * 1e6)
         self._sockets = TaskSockets(self._runner, self._guard, max_bytes, clock)
-        requests = TaskRequests(self._runner, media, self._guard, max_bytes)
+        self.requests = requests = TaskRequests(self._runner, media, self._guard, max_bytes)
         self._app = web.Application(middlewares=[self._guard.middleware])
         self._app.on_response_prepare.append(self._guard.dress)
         self._app.add_routes(
@@ -127,7 +130,7 @@ class HttpDoor:
         await self._runner_of_app.setup()
         assert self._runner_of_app.server is not None
         self._gate = Gate(self._runner_of_app.server, self._pairing.serves, self._pairing.pair)
-        self._stop_listening = self._pairing.listen(self._gate.drop_unserved)
+        self._stop_listening = self._pairing.listen(partial(self._gate.drop_unserved, self._pairing.still_serves))
         await self._open(hosts[0], port)
         self.port = int(self._servers[hosts[0]].sockets[0].getsockname()[1])
         await self.listen_on(hosts)

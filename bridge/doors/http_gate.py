@@ -16,9 +16,14 @@ _KNOCK = b"GET /pair/"
 PAIR_LINE = re.compile(rb"GET /pair/([0-9]{4,12}) HTTP/1\.[01]\r\n")
 _FIRST_LINE_BYTES = 64
 _FIRST_LINE_S = 5.0
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS = 160
+"""macOS lets a program open 256 files, and the journal, stems and engines need theirs."""
+MOST_OF_ONE_ADDRESS = 96
+"""A tablet, or a program here, that opens more and more keeps nobody else out."""
 MOST_STRANGERS = 16
 """Connections that have not shown a PIN yet; more are cut at once."""
+MOST_OF_ONE_STRANGER = 4
+"""Or one of them could keep all others from showing theirs."""
 
 
 def peer_ip(transport: asyncio.BaseTransport | None) -> str:
@@ -48,10 +53,10 @@ class Gate:
         """For one new connection."""
         return _AtTheDoor(self)
 
-    def drop_unserved(self) -> None:
-        """Cut what is open to addresses that are not served any more."""
+    def drop_unserved(self, still_serves: Callable[[str], bool]) -> None:
+        """Cut what is open to addresses that are not served any more; `still_serves` asks without counting as heard."""
         for transport, address in tuple(self._connections.items()):
-            if not self._serves(address):
+            if not still_serves(address):
                 transport.abort()
 
     def drop_strangers(self) -> None:
@@ -67,9 +72,12 @@ class Gate:
         if len(self._connections) >= MOST_CONNECTIONS:
             return None
         if self._serves(address):
+            if list(self._connections.values()).count(address) >= MOST_OF_ONE_ADDRESS:
+                return None
             self._connections[transport] = address
             return True
-        if not address or len(self._strangers) >= MOST_STRANGERS:
+        of_this_one = [peer_ip(stranger) for stranger in self._strangers].count(address)
+        if not address or len(self._strangers) >= MOST_STRANGERS or of_this_one >= MOST_OF_ONE_STRANGER:
             return None
         self._strangers.add(transport)
         return False

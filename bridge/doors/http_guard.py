@@ -82,9 +82,9 @@ class Guard:
                 request.transport.abort()
             return web.Response()
         try:
-            self.count(address, is_api=request.path.startswith("/v1"))
             self._check_host(request)
             origin = self._checked_origin(request)
+            self.count(address, is_api=request.path.startswith("/v1"))  # what a foreign page asks costs nobody else
         except HttpRefused as refused:
             return refusal(refused.error)
         if request.method == hdrs.METH_OPTIONS and origin is not None:
@@ -100,8 +100,8 @@ class Guard:
             if error.status < 400:
                 raise
             return _in_our_words(request, error, self._max_bytes)
-        except ConnectionError:
-            raise
+        except ConnectionError:  # it hung up, which is no fault of ours; nobody reads this
+            return web.Response(status=400)
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             message = "Stembridge failed on this request; its log says more (`stembridge doctor` tells where)."
@@ -140,17 +140,15 @@ class Guard:
     def _checked_origin(self, request: web.Request) -> str | None:
         """The Origin of another page that may talk to us; None: our own page, or no page at all."""
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None:
+        if origin is None:  # what a page embeds comes without one, but browsers say that a page asked for it
+            if _is_embedded(request):
+                raise HttpRefused(_foreign_page())
             return None
         if origin.lower() in self._origins:
             return origin
         if origin.lower() == f"http://{request.headers[hdrs.HOST].lower()}":
             return None
-        message = (
-            "Web pages of other programs may not talk to Stembridge. If this one shall, name it in [http] "
-            "allowed_origins."
-        )
-        raise HttpRefused(ApiError("invalidOrigin", message, status=403))
+        raise HttpRefused(_foreign_page())
 
     def knows_key(self, key: str | None) -> bool:
         """Is this the configured key? Any is, or none, where none is configured. Takes the same time for every key."""
@@ -177,6 +175,19 @@ class Guard:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+
+
+def _is_embedded(request: web.Request) -> bool:
+    """Does another page ask for this as a picture, a script and the like? A link that is followed to us is none."""
+    site, mode = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
+    return site in ("cross-site", "same-site") and mode != "navigate"
+
+
+def _foreign_page() -> ApiError:
+    message = (
+        "Web pages of other programs may not talk to Stembridge. If this one shall, name it in [http] allowed_origins."
+    )
+    return ApiError("invalidOrigin", message, status=403)
 
 
 def wrong_key() -> ApiError:
@@ -220,10 +231,12 @@ def _in_our_words(request: web.Request, error: web.HTTPException, max_bytes: int
         message = f"There is no {request.method} {request.path[:100]} here. The task API is POST /v1, the page is /."
         name = "pathNotFound" if error.status == 404 else "methodNotAllowed"
         response = refusal(ApiError(name, message, status=error.status))
-        if isinstance(error, web.HTTPMethodNotAllowed):
-            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
-        return response
-    return refusal(ApiError("invalidRequest", error.text or error.reason, status=error.status))
+    else:
+        response = refusal(ApiError("invalidRequest", error.text or error.reason, status=error.status))
+    for header in (hdrs.ALLOW, hdrs.CONTENT_RANGE):
+        if header in error.headers:
+            response.headers[header] = error.headers[header]
+    return response
 
 
 def _is_loopback(name: str) -> bool:

@@ -7,7 +7,8 @@ the OSC door are not held up (see `bridge.doors.http_json`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,6 +27,10 @@ _IDLE_S = 30.0
 """A request's body may pause so long."""
 _SENT_AT_ONCE = 1 << 18
 _MAX_DOCUMENTS = 8
+MOST_HELD_BYTES = 512_000_000
+"""In memory, of the bodies of all requests that are being read or answered together."""
+_SMALL_BYTES = 1 << 20
+"""So much of a request is taken however much the others hold."""
 
 
 class MediaFiles(Protocol):
@@ -42,15 +47,20 @@ class TaskRequests:
     def __init__(self, runner: TaskRunner, media: MediaFiles, guard: Guard, max_bytes: int) -> None:
         self._runner, self._media, self._guard, self._max_bytes = runner, media, guard, max_bytes
         self._documents: dict[str, bytes] = {}
+        self.held_bytes = 0
+        """Of the bodies that are being read or answered."""
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1``: an array of tasks, or one."""
         is_known = self._guard.has_key(request)
         _check_type(request)
-        raw = await _read(request, self._max_bytes)
+        with self._holding() as hold:
+            return await self._performed(request, await _read(request, self._max_bytes, hold), is_known)
+
+    async def _performed(self, request: web.Request, raw: bytearray, is_known: bool) -> web.StreamResponse:
         tasks = await self._runner.read(raw)
         size = len(raw)
-        del raw
+        raw.clear()
         parsed = await self._runner.parse(tasks, size)
         if not is_known:
             first = parsed[0]
@@ -63,6 +73,24 @@ class TaskRequests:
             *(self._runner.perform(task, data, caller) for task, data in zip(parsed, tasks, strict=True))
         )
         return await _answer(request, merged(answers))
+
+    @contextmanager
+    def _holding(self) -> Iterator[Callable[[int], None]]:
+        """Call what it gives with every piece's size before taking it; raises `HttpRefused` when all hold too much."""
+        mine = 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            if mine + size > _SMALL_BYTES and self.held_bytes + size > MOST_HELD_BYTES:
+                message = "Requests of hundreds of MB are at work: try again in a moment, or send audio to /v1/media."
+                raise HttpRefused(ApiError("serviceUnavailable", message, status=503))
+            mine += size
+            self.held_bytes += size
+
+        try:
+            yield hold
+        finally:
+            self.held_bytes -= mine
 
     async def media(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/media/UUID.ENDING``: a kept file, in parts if asked (Range). Its UUID is key enough."""
@@ -129,15 +157,20 @@ def _check_encoding(request: web.Request) -> None:
         raise HttpRefused(ApiError("invalidContentEncoding", message, status=415))
 
 
-async def _read(request: web.Request, max_bytes: int) -> bytearray:
-    """The body; raises what becomes 413 or 408."""
+async def _read(request: web.Request, max_bytes: int, hold: Callable[[int], None]) -> bytearray:
+    """The body; raises what becomes 413, 408 or 503."""
     if (request.content_length or 0) > max_bytes:
         raise web.HTTPRequestEntityTooLarge(max_bytes, request.content_length or 0)
     body = bytearray()
-    async for chunk in _chunks(request):
-        body += chunk
-        if len(body) > max_bytes:
-            raise web.HTTPRequestEntityTooLarge(max_bytes, len(body))
+    try:
+        async for chunk in _chunks(request):
+            hold(len(chunk))
+            body += chunk
+            if len(body) > max_bytes:
+                raise web.HTTPRequestEntityTooLarge(max_bytes, len(body))
+    except BaseException:
+        body.clear()  # the error, which aiohttp keeps in a circle, holds on to this frame
+        raise
     return body
 
 

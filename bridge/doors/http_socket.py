@@ -119,6 +119,8 @@ class TaskSockets:
         """That connection has ended."""
         if session.socket is socket:
             session.socket, session.left = None, self._clock()
+            # Even if nobody else ever comes; a little later, as some systems' clocks are coarse.
+            asyncio.get_running_loop().call_later(RESUME_S * 1.01, self._forget)
 
     def _forget(self) -> None:
         since = self._clock() - RESUME_S

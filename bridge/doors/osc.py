@@ -253,11 +253,3 @@ class OscDoor:
 
 def _is_ours(path: str) -> bool:
     return path.startswith(f"{PREFIX}/")
-
-
-def _job_id(command: Command) -> str | None:
-    """The id that a request was about, so that its error can name it."""
-    if "id" in command.options:
-        return cast(str, command.options["id"])
-    names_one = bool(command.address.args) and command.address.args[0].name == "id"
-    return cast(str, command.values[0]) if names_one else None

@@ -77,7 +77,7 @@ def _subscribe(call: Call) -> None:
 
 
 def _unsubscribe(call: Call) -> None:
-    call.subscribers.remove(call.sender)
+    call.subscribers.remove(call.to_port(call.command.options.get("port")).sender)
     call.acknowledge()
 
 

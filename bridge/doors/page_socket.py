@@ -92,6 +92,7 @@ class PageSockets:
                 if message.type is not WSMsgType.TEXT or connection.is_lost:
                     break
                 self._receive(sender, message.data)
+                await asyncio.sleep(0)  # messages that came in one piece must not hold up the loop
         finally:
             self._subscribers.remove(sender)
             self._open.pop(sender, None)

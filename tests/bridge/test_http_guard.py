@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from bridge.doors.http_guard import SECURITY_HEADERS
+from bridge.doors import http_gate, http_requests
+from bridge.doors.http_guard import SECURITY_HEADERS, _in_our_words
 from bridge.pairing import Pairing
 from tests.support.http_door import HOST, Bench, inference, opened
+from tests.support.mailbox import until
 
 PING = [{"taskType": "ping", "ping": True}]
 
@@ -42,7 +47,7 @@ async def test_names_of_this_machine_are_hosts_of_ours(bench: Bench, host: str) 
     [
         *("evil.example:{port}", "127.0.0.1.evil.example:{port}", "192.168.1.2:{port}", "localhost", "localhost:1"),
         *("localhost@evil.example:{port}", "evil.example@localhost:{port}", "localhost:{port}:{port}", "[::1:{port}"),
-        *("", "a b"),
+        *("", "a b", "localhost:{port}/path?x=", "localhost:{port}#"),
     ],
 )
 async def test_a_page_that_points_its_own_name_at_us_gets_nothing_of_ours(bench: Bench, host: str) -> None:
@@ -64,6 +69,20 @@ async def test_pages_of_other_programs_may_not_talk_to_us(bench: Bench) -> None:
             await bench.session.ws_connect(f"{bench.url}/v1", headers={"Origin": origin})
     status, _ = await bench.post(PING, headers={"Origin": bench.url})
     assert status == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_what_a_foreign_page_embeds_is_refused_and_costs_nobody_else(tmp_path: Path, site: str) -> None:
+    """A picture or a script comes without an Origin; a link that the user follows to us is welcome."""
+    embeds = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Accept": "text/html"}
+    async with opened(tmp_path, requests_per_s=2) as bench:
+        for headers, status in ((embeds, 403), ({**embeds, "Origin": "http://evil.example"}, 403)):
+            for _ in range(5):
+                async with bench.session.get(f"{bench.url}/page/file", headers=headers) as response:
+                    assert response.status == status
+        for mine in ({**embeds, "Sec-Fetch-Mode": "navigate"}, {**embeds, "Sec-Fetch-Site": "same-origin"}):
+            async with bench.session.get(f"{bench.url}/page/file", headers=mine) as response:
+                assert response.status == 200
 
 
 async def test_a_page_that_the_configuration_names_may(tmp_path: Path) -> None:
@@ -146,6 +165,50 @@ async def test_a_request_that_is_too_large_is_refused_before_it_is_read(tmp_path
             assert response.status == 413
 
 
+async def test_who_hangs_up_in_the_middle_is_no_fault_and_leaves_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(HOST, bench.door.port)
+    head = f"POST /v1 HTTP/1.1\r\nHost: {HOST}:{bench.door.port}\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: 3000000\r\n\r\n".encode() + b"A" * 2_000_000)
+    await until(lambda: bench.door.requests.held_bytes == 2_000_000)
+    writer.close()
+    await until(lambda: bench.door.requests.held_bytes == 0)
+    assert (await bench.post(PING))[0] == 200
+    assert caplog.text == ""
+
+
+async def test_large_requests_wait_when_many_are_held_and_small_ones_do_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_requests, "MOST_HELD_BYTES", 3_000_000)
+    task = inference()
+    begun = asyncio.create_task(bench.post([{**task, "positivePrompt": "p" * 1_500}, {"a": "A" * 2_000_000}]))
+    await bench.tasks.wait_for(task["taskUUID"])
+    assert code(await bench.post([{"a": "A" * 2_000_000}])) == (503, "serviceUnavailable")
+    assert (await bench.post(PING))[0] == 200
+    bench.tasks.finish(task["taskUUID"])
+    assert (await begun)[0] == 200
+    assert code(await bench.post([{"a": "A" * 2_000_000}])) == (400, "missingTaskType")
+
+
+async def test_one_address_cannot_take_all_connections(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_gate, "MOST_OF_ONE_ADDRESS", 3)
+    opened_ = [await asyncio.open_connection(HOST, bench.door.port) for _ in range(4)]
+    assert await asyncio.wait_for(opened_[3][0].read(), 5) == b""
+    opened_[0][1].close()
+    await opened_[0][1].wait_closed()
+    assert (await bench.post(PING))[0] == 200
+    for _, writer in opened_:
+        writer.close()
+
+
+def test_what_a_refusal_tells_a_player_stays_in_it_in_our_words() -> None:
+    error = web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": "bytes */44"})
+    answer = _in_our_words(make_mocked_request("GET", "/page/jobs/x"), error, 1)
+    assert (answer.status, answer.headers["Content-Range"]) == (416, "bytes */44")
+
+
 async def test_only_json_and_only_as_it_is(bench: Bench) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         answer = await bench.post(b"[]", headers={"Content-Type": kind})
@@ -206,6 +269,17 @@ async def test_a_stranger_hears_nothing_at_all(lan: Bench, sent: bytes) -> None:
     assert await lan.raw(sent.replace(b"HERE", f"{HOST}:{lan.door.port}".encode())) == b""
 
 
+async def test_one_stranger_cannot_keep_the_others_from_showing_their_pin(lan: Bench) -> None:
+    connections = [await asyncio.open_connection(HOST, lan.door.port) for _ in range(http_gate.MOST_STRANGERS)]
+    ends = [asyncio.create_task(reader.read()) for reader, _ in connections]
+    cut, waiting = ends[http_gate.MOST_OF_ONE_STRANGER :], ends[: http_gate.MOST_OF_ONE_STRANGER]
+    await asyncio.wait_for(asyncio.gather(*cut, return_exceptions=True), 5)
+    assert not any(end.done() for end in waiting)
+    for _, writer in connections:
+        writer.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_the_pin_opens_the_door_and_unpairing_shuts_it_at_once(lan: Bench, pairing: Elsewhere) -> None:
     async with lan.session.get(f"{lan.url}/pair/{pairing.pin}", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/")
@@ -217,12 +291,21 @@ async def test_the_pin_opens_the_door_and_unpairing_shuts_it_at_once(lan: Bench,
         await lan.post(PING)
 
 
+async def test_strangers_are_cut_when_the_door_closes(lan: Bench) -> None:
+    reader, writer = await asyncio.open_connection(HOST, lan.door.port)
+    await until(lambda: lan.door._gate is not None and lan.door._gate._strangers)
+    await lan.door.close()
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
 async def test_strangers_that_say_nothing_do_not_keep_others_out(lan: Bench, pairing: Elsewhere) -> None:
     waiting = [await asyncio.open_connection(HOST, lan.door.port) for _ in range(40)]
     gone = [reader for reader, _ in waiting[20:]]
     for reader in gone:
         with pytest.raises((ConnectionError, AssertionError)):
-            assert await asyncio.wait_for(reader.read(), 5)
+            assert await asyncio.wait_for(reader.read(), 2)  # at once, not when nothing came for a while
     for _, writer in waiting:
         writer.close()
     await asyncio.sleep(0)

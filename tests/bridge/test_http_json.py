@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.doors.http_json import LONG_CHARS, MOST_BESIDES, NotJson, dump_pieces, loads
+from bridge.doors.http_json import _PIECE, LONG_CHARS, MOST_BESIDES, NotJson, dump_pieces, loads
 
 AUDIO = base64.b64encode(os.urandom(60_000)).decode()
 
@@ -35,6 +35,17 @@ def test_what_is_read_is_what_json_reads(value: Any, ascii_only: bool) -> None:
 def test_escaped_slashes_of_other_encoders_are_read() -> None:
     raw = json.dumps([{"media": AUDIO + "//" + AUDIO}]).replace("/", "\\/").encode()
     assert loads(raw) == [{"media": AUDIO + "//" + AUDIO}]
+
+
+def test_a_slash_that_is_escaped_between_two_pieces_is_read_too() -> None:
+    text = "A" * (_PIECE - 1) + "/" + "A" * (MOST_BESIDES + LONG_CHARS)  # more than may be left for JSON to read
+    assert loads(json.dumps([text]).replace("/", "\\/").encode()) == [text]
+
+
+@pytest.mark.parametrize("inside", ['say "hi', "back\\", 'both \\"'])
+def test_an_escaped_quote_does_not_end_a_string(inside: str) -> None:
+    value = {"text": inside, "more": AUDIO}
+    assert loads(json.dumps(value, separators=(" " * 2 * LONG_CHARS + ",", ":")).encode()) == value
 
 
 @given(values)

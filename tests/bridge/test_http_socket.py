@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from bridge.doors import http_socket
 from protocol.api_errors import ApiError
 from tests.support.http_door import Bench, inference, opened
 from tests.support.mailbox import until
+from tests.support.turns import counted_turns
 
 PING = {"taskType": "ping", "ping": True}
 
@@ -179,6 +181,19 @@ async def test_a_session_is_kept_for_five_minutes(bench: Bench) -> None:
     assert await (await connect(bench)).authenticate(session) != session
 
 
+async def test_a_session_that_is_not_come_back_for_is_let_go_though_nobody_else_comes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_socket, "RESUME_S", 0.02)
+    sockets = bench.door._sockets
+    monkeypatch.setattr(sockets, "_clock", time.monotonic)
+    socket = await connect(bench)
+    await socket.authenticate()
+    assert sockets._sessions
+    await socket.socket.close()
+    await until(lambda: not sockets._sessions)
+
+
 async def test_a_client_that_comes_back_takes_its_session_from_a_dead_connection(bench: Bench) -> None:
     first = await connect(bench)
     session = await first.authenticate()
@@ -242,6 +257,24 @@ async def test_who_does_not_read_is_let_go(bench: Bench, monkeypatch: pytest.Mon
     await until(lambda: not bench.door._sockets._open)
 
 
+async def test_what_is_dropped_while_it_is_sent_takes_nothing_else_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_socket, "MAX_UNSENT", 2)
+    socket = await connect(bench)
+    await socket.authenticate()
+    (session,) = bench.door._sockets._sessions.values()
+    big, *others = (Answer(({"audioBase64Data": "A" * size},)) for size in (24 << 20, 1, 2))
+    session.push(big)
+    (open_socket,) = bench.door._sockets._open
+    await until(lambda: open_socket._req.transport.get_write_buffer_size() > 1 << 20)  # half of it is on its way
+    for answer in others:
+        session.push(answer)
+    assert big not in session.unsent
+    heard = [len((await socket.hear())["data"][0]["audioBase64Data"]) for _ in range(3)]
+    assert heard == [24 << 20, 1, 2]
+
+
 async def test_closing_the_door_says_goodbye(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench:
         socket = await connect(bench)
@@ -250,3 +283,15 @@ async def test_closing_the_door_says_goodbye(tmp_path: Path) -> None:
         message = await socket.socket.receive(timeout=5)
         assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
         await closing
+
+
+async def test_a_flood_of_messages_leaves_everyone_else_a_turn_between_them(bench: Bench) -> None:
+    """Thousands come in one piece; the OSC door is on the same loop."""
+    socket = await connect(bench)
+    for _ in range(500):
+        await socket.socket.send_str("[]")
+    async with counted_turns() as turns:
+        await socket.send({**PING, "taskUUID": "mark"})
+        while (await socket.hear())["errors"][0].get("taskUUID") != "mark":
+            pass
+        assert turns.count > 500

@@ -15,7 +15,7 @@ import pytest
 
 from bridge.api.values import Answer
 from protocol.api_errors import ApiError
-from tests.support.http_door import Bench, inference, opened
+from tests.support.http_door import HOST, Bench, inference, opened
 
 PING = {"taskType": "ping", "ping": True}
 
@@ -236,3 +236,11 @@ async def test_addresses_come_and_go_while_it_listens(bench: Bench) -> None:
     async with aiohttp.ClientSession() as another:
         with pytest.raises(aiohttp.ClientConnectionError):
             await another.get(f"http://127.0.0.2:{bench.door.port}/v1")
+
+
+async def test_an_address_that_cannot_be_opened_is_told_once_however_often_it_is_tried(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await bench.door.listen_on([HOST, "203.0.113.1"])
+    assert [record.levelname for record in caplog.records if "203.0.113.1" in record.getMessage()] == ["WARNING"]

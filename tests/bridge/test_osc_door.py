@@ -304,6 +304,9 @@ async def test_events_go_to_another_port_of_the_subscriber_if_it_asks_so(new_cli
     await answer(daw, "/stembridge/key", "Am")
     assert [row[:3] for row in await heard_until_ping(its_ear)] == [("session/state", "key", "A minor")]
     assert await heard_until_ping(pad) == []
+    await answer(pad, "/stembridge/unsubscribe", "port", its_ear.port)
+    await answer(daw, "/stembridge/key", "Bm")
+    assert await heard_until_ping(its_ear) == []
 
 
 async def test_a_flood_of_changes_is_thinned_and_its_last_value_told(

@@ -223,6 +223,18 @@ async def test_a_client_of_an_earlier_daemon_is_reached_before_it_says_anything(
 
 
 @aliases
+async def test_a_subscriber_is_reached_though_the_address_at_which_it_asked_has_gone(
+    door: OscDoor, host: NewHost, desk: MemoryDesk
+) -> None:
+    await door.listen_on(["127.0.0.2", "127.0.0.3"])
+    here = host(HERE)
+    await here.ask("/stembridge/subscribe", to="127.0.0.3")
+    await door.listen_on(["127.0.0.2"])
+    desk.emit(JobChanged(job_named("a")))
+    assert (await here.hear())[1] == "/stembridge/job/state"
+
+
+@aliases
 async def test_addresses_that_go_are_let_go_and_one_in_use_is_a_warning(
     door: OscDoor, host: NewHost, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientWebSocketResponse
@@ -14,7 +14,7 @@ from protocol.job import Progress
 from protocol.music import TempoMap, TempoPoint, TimeSignature
 from protocol.vocabulary import JobState
 from tests.support.osc import job_named, message
-from tests.support.oscquery import Served, heard, listen, serving, until_pong
+from tests.support.oscquery import Connect, Served, connecting, heard, listen, serving, until_pong
 
 
 @pytest.fixture
@@ -23,20 +23,10 @@ async def served() -> AsyncIterator[Served]:
         yield served
 
 
-Connect = Callable[[], Awaitable[ClientWebSocketResponse]]
-
-
 @pytest.fixture
 async def connect(served: Served) -> AsyncIterator[Connect]:
-    sockets: list[ClientWebSocketResponse] = []
-
-    async def open_socket() -> ClientWebSocketResponse:
-        sockets.append(await served.session.ws_connect(served.url))
-        return sockets[-1]
-
-    yield open_socket
-    for socket in sockets:
-        await socket.close()
+    async with connecting(served) as connect:
+        yield connect
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
@@ -18,7 +18,8 @@ from protocol.osc_query import type_tags, typed
 from protocol.vocabulary import JobState
 from tests.bridge.test_osc_guard import KILLERS
 from tests.support.osc import bundle, job_named, message
-from tests.support.oscquery import Served, heard, listen, serving, until_pong
+from tests.support.oscquery import Connect, Served, connecting, heard, listen, serving, until_pong
+from tests.support.turns import counted_turns
 
 
 @pytest.fixture
@@ -27,20 +28,10 @@ async def served() -> AsyncIterator[Served]:
         yield served
 
 
-Connect = Callable[[], Awaitable[ClientWebSocketResponse]]
-
-
 @pytest.fixture
 async def connect(served: Served) -> AsyncIterator[Connect]:
-    sockets: list[ClientWebSocketResponse] = []
-
-    async def open_socket() -> ClientWebSocketResponse:
-        sockets.append(await served.session.ws_connect(served.url))
-        return sockets[-1]
-
-    yield open_socket
-    for socket in sockets:
-        await socket.close()
+    async with connecting(served) as connect:
+        yield connect
 
 
 @pytest.fixture
@@ -205,3 +196,12 @@ def test_datagrams_of_values_carry_the_types_that_the_tree_declares() -> None:
     values = ("a", 1, "f.wav", 1.5, 48000, 48000, 99.0)
     packet = datagram("/stembridge/job/take", typed("/stembridge/job/take", values))
     assert f",{type_tags('/stembridge/job/take')}".encode() in packet
+
+
+async def test_a_flood_of_messages_leaves_everyone_else_a_turn_between_them(socket: ClientWebSocketResponse) -> None:
+    """Thousands come in one piece; the OSC door is on the same loop."""
+    for _ in range(1000):
+        await socket.send_str("{}")
+    async with counted_turns() as turns:
+        await until_pong(socket)
+        assert turns.count > 1000

@@ -16,6 +16,7 @@ from bridge.web import FOLDER, assets
 from bridge.web_vendor import MANIFEST
 from protocol.task import SETTINGS
 from tests.support.page_bench import PREFIX, RATE, opened
+from tests.support.turns import counted_turns
 
 
 # --- its files --------------------------------------------------------------------------------------------------------
@@ -202,6 +203,16 @@ async def test_an_error_answers_the_frame_that_it_is_about(tmp_path: Path) -> No
         assert (await socket.answer("repaint"))[0] == "error"  # no project: said by the handler
         assert (await socket.answer("subscribe"))[0] == "error"
         assert (await socket.answer("ping", "still there"))[1][-1] == "still there"
+
+
+async def test_a_flood_of_frames_leaves_the_loop_its_turns(tmp_path: Path) -> None:
+    """Thousands come in one piece; the OSC door is on the same loop."""
+    async with opened(tmp_path) as bench, bench.socket() as socket:
+        for _ in range(1000):
+            await socket.raw.send_str("{}")
+        async with counted_turns() as turns:
+            await socket.ask("ping")
+            assert turns.count > 1000
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,8 @@ def test_closing_remembers_when_each_was_last_heard(tmp_path: Path, clock: Clock
         '{"paired": 7}',
         '{"paired": [{"address": "all", "since": 1}]}',
         '{"paired": [{"address": "::2"}]}',
+        '{"paired": ["192.168.1.7"]}',
+        "[" * 100_000,
         "\0",
     ],
 )

@@ -1,15 +1,15 @@
 import pytest
 from aiohttp import web
 
-from bridge.web_client import MAX_REDIRECTS, SafeClient
+from bridge.web_client import MAX_REDIRECTS
 from bridge.web_guard import WebFailed, WebRefused, is_allowed, networks
 from bridge.web_lookup import system_lookup, system_networks
 from tests.support.web_servers import (
-    LOOPBACK,
     OK,
     WAV,
     answer_redirect,
     answer_wav,
+    clients,
     fetched,
     names,
     says,
@@ -20,16 +20,8 @@ from tests.support.web_servers import (
 
 @pytest.fixture
 async def client():
-    clients = []
-
-    def make(*arguments, **named):
-        named.setdefault("lookup", names())
-        clients.append(SafeClient(*(arguments or (LOOPBACK,)), **named))
-        return clients[-1]
-
-    yield make
-    for one in clients:
-        await one.close()
+    async with clients() as make:
+        yield make
 
 
 # --- where to ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from contextlib import aclosing, suppress
 
 import pytest
 
-from bridge.web_client import MAX_REDIRECTS, SafeClient
+from bridge import web_client
+from bridge.web_client import MAX_REDIRECTS
 from bridge.web_guard import WebFailed, WebRefused
 from bridge.web_lookup import READ_BYTES, GentleSocket
 from tests.support.web_servers import (
@@ -18,6 +19,7 @@ from tests.support.web_servers import (
     WAV,
     answer_redirect,
     answer_wav,
+    clients,
     falls_silent,
     fetched,
     names,
@@ -31,16 +33,8 @@ from tests.support.web_servers import (
 
 @pytest.fixture
 async def client():
-    clients = []
-
-    def make(*arguments, **named):
-        named.setdefault("lookup", names())
-        clients.append(SafeClient(*(arguments or (LOOPBACK,)), **named))
-        return clients[-1]
-
-    yield make
-    for one in clients:
-        await one.close()
+    async with clients() as make:
+        yield make
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------
@@ -133,6 +127,13 @@ async def test_a_silent_server_is_left_in_time(client, head):
         with pytest.raises(WebFailed, match="too long"):
             await fetched(client(LOOPBACK, timeout_s=0.3), server.url())
         await asyncio.wait_for(server.closed.wait(), 10)
+
+
+async def test_a_server_that_says_nothing_at_all_does_not_get_as_long_as_a_file(client, monkeypatch):
+    monkeypatch.setattr(web_client, "_ANSWER_S", 0.2)
+    async with talking(falls_silent()) as server, asyncio.timeout(5):
+        with pytest.raises(WebFailed, match="too long"):
+            await fetched(client(LOOPBACK, timeout_s=300), server.url())
 
 
 async def test_endless_interim_answers_are_left_in_time(client):

@@ -296,6 +296,7 @@ def test_every_error_of_ours_has_a_code_that_clients_sort_by() -> None:
         ("engine_missing", ("modelNotFound", 404, "model", "string")),
         ("busy", ("serviceUnavailable", 503, None, None)),
         ("engine_crashed", ("inferenceError", 500, None, None)),
+        ("encoding_failed", ("unsupportedParameter", 400, "outputFormat", "string")),
         ("unheard_of", ("internalServerError", 500, None, None)),
     ],
 )

@@ -232,6 +232,8 @@ def test_a_joining_rule_is_silent_about_what_is_already_named() -> None:
         ("taskUuid", "taskUUID"),
         ("settings.lyric", "settings.lyrics"),
         ("numResults", "numberResults"),
+        ("setings", "settings"),
+        ("input", "inputs"),
     ],
 )
 def test_an_unknown_field_is_answered_with_the_nearest_known_one(name: str, meant: str) -> None:

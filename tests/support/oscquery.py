@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -104,3 +104,20 @@ async def listen(socket: ClientWebSocketResponse, *paths: str, command: str = "L
     for path in paths:
         await socket.send_json({"COMMAND": command, "DATA": f"/stembridge/{path}"})
     return await until_pong(socket)
+
+
+Connect = Callable[[], Awaitable[ClientWebSocketResponse]]
+
+
+@asynccontextmanager
+async def connecting(served: Served) -> AsyncIterator[Connect]:
+    """Opens sockets, and closes them at last."""
+    sockets: list[ClientWebSocketResponse] = []
+
+    async def connect() -> ClientWebSocketResponse:
+        sockets.append(await served.session.ws_connect(served.url))
+        return sockets[-1]
+
+    yield connect
+    for socket in sockets:
+        await socket.close()

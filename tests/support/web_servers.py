@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -174,3 +175,18 @@ async def received(client: SafeClient, url: str) -> tuple[bytes, WebFailed | Web
     except (WebRefused, WebFailed) as error:
         return pieces, error
     return pieces, None
+
+
+@asynccontextmanager
+async def clients() -> AsyncIterator[Callable[..., SafeClient]]:
+    """Makes clients that reach the loopback and know the usual names unless told otherwise; all are closed at last."""
+    made: list[SafeClient] = []
+
+    def make(*arguments: Any, **named: Any) -> SafeClient:
+        named.setdefault("lookup", names())
+        made.append(SafeClient(*(arguments or (LOOPBACK,)), **named))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.api.models import Served
@@ -16,9 +17,10 @@ from engine.audio import AudioInfo
 from engine.window import MIN_REGION_S, check_region
 from protocol.api_errors import ApiRefused
 from protocol.errors import EngineCannot
+from protocol.formats import OutputFormat
 from protocol.job import JobRequest, checked_job_id
 from protocol.music import TempoMap, TimeSignature
-from protocol.task import SEEDS, Task, TaskSettings
+from protocol.task import SEEDS, AudioSettings, Task, TaskSettings
 from protocol.vocabulary import Verb
 from tests.support.audio import ArraySource, noise
 
@@ -111,6 +113,7 @@ def test_times_that_mean_nothing_are_problems_of_the_field_that_was_sent(
     frames=st.integers(480, 700 * 48_000),
     rate=st.sampled_from((8_000, 44_100, 48_000, 96_000)),
 )
+@example(start=None, end=None, frames=480, rate=96_000)
 def test_whatever_is_planned_lies_where_its_verb_needs_it(
     start: float | None, end: float | None, frames: int, rate: int
 ) -> None:
@@ -148,6 +151,22 @@ def test_a_cover_of_more_than_the_model_makes_is_refused() -> None:
     assert [(error.code, error.parameter) for error in refused.value.errors] == [("invalidAudio", "inputs.audio")]
     with pytest.raises(ApiRefused, match="600 s"):
         planned(times(0.0, None), info)
+
+
+@pytest.mark.parametrize(("output_format", "refused"), [("MP3", True), ("OGG", True), ("WAV", False), ("FLAC", False)])
+def test_more_channels_than_the_format_has_are_refused_before_the_work(output_format: str, refused: bool) -> None:
+    surround = replace(SOURCE, channels=6)
+    task = times(2.0, 4.0).model_copy(update={"output_format": OutputFormat(output_format)})
+    if not refused:
+        assert planned(task, surround)
+        return
+    with pytest.raises(ApiRefused, match="WAV or FLAC") as told:
+        planned(task, surround)
+    (error,) = told.value.errors
+    assert (error.code, error.parameter) == ("incompatibleParameters", "outputFormat")
+    mono = task.model_copy(update={"audio_settings": AudioSettings(channels=1)})
+    assert planned(mono, surround)
+    assert planned(Task(seed=1, output_format=OutputFormat(output_format)), surround)  # covers have the model's
 
 
 def only(results: tuple[PlannedResult, ...]) -> JobRequest:

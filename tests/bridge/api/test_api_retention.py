@@ -80,6 +80,34 @@ async def test_an_upload_is_kept_for_the_task_that_works_on_it(tmp_path: Path) -
         assert not (tmp_path / "api" / "media" / f"{uuid}.wav").exists()
 
 
+async def test_a_result_is_kept_for_the_task_that_works_on_it(tmp_path: Path) -> None:
+    clock = Clock()
+    async with serving(tmp_path, now=clock) as api:
+        first = asked(ttl=60)
+        (made,) = (await api.answer(first)).data
+        api.runner.may_go.clear()
+        again = asked(inputs={"audio": made["audioUUID"]}, settings={"repaintingEnd": 1.0})
+        ticket = await api.accept(again)
+        clock.now += 61.0
+        await api.service.sweep()
+        api.runner.may_go.set()
+        assert len((await ticket.answer()).data) == 1
+        await api.service.sweep()
+        with pytest.raises(ApiRefused, match="has expired"):
+            await api.response(first.task.task_uuid)
+
+
+async def test_a_result_that_was_deleted_says_how_to_have_it_again(tmp_path: Path) -> None:
+    clock = Clock()
+    async with serving(tmp_path, now=clock) as api:
+        task = asked(ttl=60, seed=7)
+        await api.answer(task)
+        clock.now += 61.0
+        (item,) = await api.response(task.task.task_uuid)
+        assert (item["status"], item["error"]["code"]) == ("error", "mediaNotFound")
+        assert "with seed 7" in item["error"]["message"]
+
+
 async def test_every_finished_item_is_told_and_given_once(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         task = asked(numberResults=2, webhookURL=HOOK, uploadEndpoint=BUCKET)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from protocol.events import Event, JobChanged
 from protocol.vocabulary import JobState
 from tests.support.api import BASE, DEADLINE_S, XL_BASE, asked, new_uuid, serving
 from tests.support.audio import save, tones
+from tests.support.mailbox import until
 
 RATE = 44_100
 
@@ -32,6 +34,42 @@ def song(tmp_path: Path) -> Path:
 def inline(song: Path) -> str:
     """The same in base64."""
     return base64.b64encode(song.read_bytes()).decode()
+
+
+async def test_a_caller_that_goes_away_while_its_task_is_taken_leaves_the_task_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as api:
+        begun, may_go, submit = asyncio.Event(), asyncio.Event(), api.core.submit
+
+        async def slow(*args: Any, **kwargs: Any) -> Any:
+            begun.set()
+            await may_go.wait()
+            return await submit(*args, **kwargs)
+
+        monkeypatch.setattr(api.core, "submit", slow)
+        task = asked()
+        caller = asyncio.create_task(api.accept(task))
+        await begun.wait()
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        may_go.set()
+        assert [item["status"] for item in await api.ended(task.task.task_uuid)] == ["success"]
+
+
+async def test_a_mistake_in_telling_a_webhook_does_not_keep_the_client_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    async with serving(tmp_path) as api:
+        monkeypatch.setattr(api.outbox, "put", broken)
+        answer = await api.answer(task := asked(webhookURL="https://hooks.example/a"))
+        assert [item["status"] for item in answer.data] == ["success"]
+    async with serving(tmp_path) as api:  # the next daemon tells
+        await until(lambda: api.told.posts)
+        assert task.task.task_uuid.encode() in api.told.posts[0][1]
 
 
 async def test_music_from_words_is_a_file_at_a_url(tmp_path: Path) -> None:
@@ -299,3 +337,10 @@ async def test_addresses_that_nothing_would_ever_be_sent_to_are_refused_at_once_
     told = [(error.code, error.parameter) for error in refused.value.errors]
     assert told == [("invalidWebhookURL", "webhookURL"), ("invalidUploadEndpoint", "uploadEndpoint")]
     assert all("allow_private" in error.message for error in refused.value.errors)
+
+
+async def test_a_model_that_is_missing_hides_no_other_problem(tmp_path: Path) -> None:
+    async with serving(tmp_path, configured="auto") as api:
+        with pytest.raises(ApiRefused) as refused:
+            await api.answer(asked(webhookURL="http://192.168.1.1/hook"))
+    assert [error.parameter for error in refused.value.errors] == ["model", "webhookURL"]

@@ -205,9 +205,7 @@ async def test_a_full_disk_is_said(tmp_path: Path, database: Database, folder: P
         assert names(folder) == []
 
 
-async def test_uploads_leave_room_on_the_disk_for_the_journal(
-    tmp_path: Path, database: Database, folder: Path
-) -> None:
+async def test_uploads_leave_room_on_the_disk_for_the_journal(tmp_path: Path, database: Database, folder: Path) -> None:
     content = song(tmp_path, frames=1_000_000)
     free = [ROOM_BYTES + 2_000_000]
 
@@ -235,11 +233,13 @@ async def test_what_would_be_gigabytes_once_decoded_is_refused(
 
 
 def _flac_header(rate: int, channels: int, frames: int) -> bytes:
-    if rate >= 1 << 20 or rate < 1000 or rate > 655_350:  # no FLAC has it
+    if not 1000 <= rate <= 655_350:  # no FLAC has it
         samples = bytes(2 * channels * min(frames, 100_000))
         form = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, channels, rate, rate * 2, 2, 16, b"data", len(samples))
         return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(samples), b"WAVE") + form + samples
-    stream = struct.pack(">HH6x", 4096, 4096) + (rate << 44 | (channels - 1) << 41 | 15 << 36 | frames).to_bytes(8, "big")
+    stream = struct.pack(">HH6x", 4096, 4096) + (rate << 44 | (channels - 1) << 41 | 15 << 36 | frames).to_bytes(
+        8, "big"
+    )
     return b"fLaC" + b"\x80\x00\x00\x22" + stream + bytes(16)
 
 

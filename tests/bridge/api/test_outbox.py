@@ -115,6 +115,22 @@ async def test_without_a_secret_nothing_is_signed(tmp_path):
     assert "webhook-id" in server.requests[0].headers
 
 
+async def test_a_body_is_kept_on_the_disk_only_as_long_as_it_may_be_sent(tmp_path):
+    time = Time()
+    async with served(answers(500, 200)) as server, opened(tmp_path, time) as outbox:
+
+        async def kept():
+            query = "SELECT length(body) FROM outbox"
+            return (await outbox._database.run(lambda db: db.execute(query).fetchone()))[0]
+
+        await outbox.put("webhook", TASK, 1, server.url(), body=b"{}")
+        await until(outbox, attempts=1, state="pending")
+        assert await kept() == 2
+        time.pass_by(60)
+        await until(outbox, state="delivered")
+        assert await kept() is None
+
+
 async def test_a_body_of_megabytes_arrives_as_it_was(tmp_path):
     body = bytes(range(256)) * 12_345
     async with served(answers(200)) as server, opened(tmp_path, Time()) as outbox:
