@@ -9,6 +9,12 @@ import os
 
 from hypothesis import settings
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests from outside wait for daemons, DAWs and real time."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 settings.register_profile("stembridge", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=1000)

@@ -209,6 +209,14 @@ def test_regions_made_in_one_pass_are_asked_for_together(song: Path, cache: Path
         assert plan.region == region
 
 
+def test_tracks_made_together_are_asked_for_together(song: Path, cache: Path, tmp_path: Path) -> None:
+    asked = {"verb": Verb.COMPLETE, "regions": REGIONS[:1], "tracks": (TrackClass.DRUMS, TrackClass.BASS)}
+    stems = deliver_stems(song, tmp_path / "a", notes={"tracks_together": ["drums", "bass"]}, **asked)
+    plan = plan_redo(stems[-1], cache)
+    assert plan.request.tracks == (TrackClass.DRUMS, TrackClass.BASS)
+    assert plan.recipe.track is TrackClass.BASS
+
+
 @pytest.mark.parametrize("noted", [[0, 4], [-1], [0, "1"], "all", [[0]], {"a": 0}])
 def test_regions_together_that_cannot_be_are_a_damaged_recipe(
     song: Path, cache: Path, tmp_path: Path, noted: object

@@ -135,15 +135,6 @@ def test_every_workflow_runs_through_the_daemon(daemon: Daemon, project: Project
         assert soundfile.info(file).frames == take["frames"] > 0
 
 
-def test_stems_made_together_are_each_reproduced(daemon: Daemon, project: Project, config: Path, tmp_path: Path):
-    client = daemon.client()
-    told(client, project)
-    run(client, "complete", "tracks", "drums,bass")
-    bass = next(file for file in take_files(project.folder) if "bass" in file.name)
-    redone = stembridge("redo", str(bass), config=config, data_dir=tmp_path / "elsewhere")
-    assert "identical" in redone.stdout, redone
-
-
 def test_a_draft_is_turbos_and_the_chosen_one_is_committed_on_base(
     daemon: Daemon, project: Project, config: Path, tmp_path: Path
 ):
@@ -187,14 +178,14 @@ def test_what_the_checkpoint_cannot_do_is_said_before_anything_is_queued(
         refusal = client.ask("/stembridge/complete", "tracks", "drums")
         assert refusal.args[0] == "engine_cannot"
         assert "xl-base" in refusal.args[1]
-        assert run(client, "complete", "tracks", "drums", "checkpoint", "xl-base")["takes"]
+        accepted = client.ask("/stembridge/complete", "tracks", "drums", "checkpoint", "xl-base")
+        assert accepted.args[1:3] == ["complete", "acestep"]
         misspelt = client.ask("/stembridge/repaint", "scheduler", '{"solvr": "heun"}')
         assert misspelt.args[0] == "engine_cannot"
         assert "solver" in misspelt.args[1]
         unknown = client.ask("/stembridge/repaint", "checkpoint", "xl-bass")
         assert unknown.args[0] == "engine_cannot"
         assert "xl-base" in unknown.args[1]
-        assert run(client, "repaint", "steps", 2)["takes"]
 
 
 def test_a_damaged_checkpoint_is_named_with_the_command_that_repairs_it(data_dir: Path, models: Path, tmp_path: Path):

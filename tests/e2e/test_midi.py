@@ -106,7 +106,8 @@ def test_ticks_carry_jack_s_own_stamps_however_long_the_period(jack_client):
                 break
         port.close()
     errors = [abs(later - earlier - 60.0 / BPM / 24) for earlier, later in itertools.pairwise(heard)]
-    assert statistics.median(errors) < 0.001  # a period lasts 21 ms; a busy machine may delay some of them
+    # A busy machine delays periods, which last 21 ms; stamps rounded to them would be right to 1 ms once in twenty.
+    assert statistics.quantiles(errors, n=5)[0] < 0.001
 
 
 @pytest.mark.slow
