@@ -30,6 +30,7 @@ from bridge.config import Config, default_config_file
 from bridge.demo.daw import Daw, NoAnswer
 from bridge.discovery import Advertiser, DiscoveryUnavailable, discover, parse_interfaces
 from bridge.doctor_check import Check
+from bridge.doctor_http import check_http
 from bridge.doctor_lan import check_lan
 from bridge.doctor_midi import check_midi
 from bridge.reaper.resource_folders import Place
@@ -56,6 +57,7 @@ def run_checks(config: Config, project: Path | None = None) -> list[Check]:
         ("configuration", lambda: [check_config(config)]),
         ("data folder", lambda: [check_folder("data folder", config.data_dir, "Choose another with --data-dir.")]),
         ("OSC port", lambda: [check_osc_port(config.osc.host, config.osc.port)]),
+        ("HTTP port", lambda: [check_http(config.http)]),
         ("network", lambda: [check_lan(config.lan)]),
         ("zeroconf", lambda: [asyncio.run(check_zeroconf(config.discovery.interfaces))]),
         ("engine", lambda: [check_engine(config)]),

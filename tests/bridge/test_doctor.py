@@ -18,6 +18,8 @@ from rich.console import Console
 from bridge import doctor
 from bridge.config import Config, load
 from bridge.doctor import Check
+from bridge.doctor_http import check_http
+from bridge.web_config import HttpConfig
 
 
 def config(tmp_path: Path, **flags: object) -> Config:
@@ -68,6 +70,35 @@ def test_a_port_held_by_another_program_fails_and_the_way_out_is_named():
     assert check.status == "fail"
     assert "another program" in check.detail
     assert "--osc-port" in check.advice
+
+
+def test_an_http_port_is_free_or_ours_or_another_program_s():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answering = threading.Thread(target=_answered_once_more, args=(other, b"HTTP/1.0 200 OK\r\n\r\n{}"))
+        answering.start()
+        taken = check_http(HttpConfig(port=port))
+        answering.join()
+    assert (taken.status, "another program" in taken.detail, "--http-port" in taken.advice) == ("warn", True, True)
+    assert check_http(HttpConfig(port=port)).detail == f"127.0.0.1:{port}/tcp is free"
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        port = ours.getsockname()[1]
+        told = b'HTTP/1.0 200 OK\r\n\r\n{"NAME": "Stembridge on stage"}'
+        answering = threading.Thread(target=_answered_once_more, args=(ours, told))
+        answering.start()
+        found = check_http(HttpConfig(port=port))
+        answering.join()
+    assert (found.status, "Stembridge on stage" in found.detail) == ("ok", True)
+    assert "off" in check_http(HttpConfig(port="off")).detail
+
+
+def _answered_once_more(server: socket.socket, answer: bytes) -> None:
+    """Let one connection go, and answer the next."""
+    server.accept()[0].close()
+    connection = server.accept()[0]
+    with connection:
+        connection.recv(4096)
+        connection.sendall(answer)
 
 
 def test_an_address_that_is_not_ours_fails():
