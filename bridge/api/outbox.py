@@ -295,7 +295,7 @@ class Outbox:
         values = (outcome.state, tries, due, now, outcome.status, outcome.problem, is_pending, message.id)
         found = await self._database.run(lambda db: db.execute(update, values).rowcount)
         if outcome.state == "failed":
-            log.warning("%s to %s given up after %d tries: %s", message.kind, waiting.target, tries, outcome.problem)
+            log.warning("%s to %s given up at try %d: %s", message.kind, waiting.target, tries, outcome.problem)
         return _Waiting(waiting.id, waiting.target, due) if found and is_pending else None
 
 

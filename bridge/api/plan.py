@@ -37,6 +37,8 @@ from protocol.task import SEEDS, Task, draw_seed
 from protocol.vocabulary import Verb
 
 START, END = "settings.repaintingStart", "settings.repaintingEnd"
+_ROUNDING_S = 1e-9
+"""3.01 - 3 is a little less than a hundredth."""
 
 _FULL_STEPS_OF = ("xl-base", "base")
 """Checkpoints that the specification's defaults (100 steps, guidance 10) are meant for; others have their own."""
@@ -183,7 +185,7 @@ def _problems(start_s: float, end_s: float, length_s: float, blamed: str) -> lis
             f"{length_s:.3f} s long; an end beyond that appends."
         )
         return [_invalid(blamed, sentence)]
-    if end_s - start_s < MIN_REGION_S:
+    if end_s - start_s < MIN_REGION_S - _ROUNDING_S:
         return [_invalid(blamed, f"{START} to {END} must span at least {MIN_REGION_S:g} seconds.")]
     if end_s - start_s > MAX_DURATION_S:
         return [_too_long(f"{START} to {END} are {end_s - start_s:.1f} s", blamed, "number")]

@@ -71,6 +71,7 @@ def places(start: float | None, end: float | None) -> list[tuple[str, str, float
         (-3.0, D, [("1", "prepend", -3.0, 0.0)]),
         (0.0, 15.0, [("1", "extend", D, 15.0)]),
         (2.0, 10.0, [("1", "repaint", 2.0, 10.0)]),
+        (3.0, 3.01, [("1", "repaint", 3.0, 3.01)]),
         (2.0, 10.003, [("1", "repaint", 2.0, D)]),
         (-0.004, 4.0, [("1", "repaint", 0.0, 4.0)]),
         (-300.0, 300.0, [("1a", "prepend", -300.0, 0.0), ("1b", "extend", D, 300.0)]),
