@@ -39,6 +39,8 @@ class Project:
         client.tell("/stembridge/key", self.key)
         if region:
             client.tell("/stembridge/region", *region)
+        else:
+            client.tell("/stembridge/regions")
 
     def bar_s(self, bars: float) -> float:
         return bars * 4 * 60 / self.bpm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import pytest
 import soundfile
 
 from tests.e2e.conftest import Project
+from tests.support import daemon as daemons
 from tests.support.daemon import Client, Daemon
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One for the module, since starting takes longer than most of the jobs. Every test tells all that it counts on."""
+    with daemons.running(tmp_path_factory.mktemp("data")) as running:
+        yield running
 
 
 def manifest_of(done: Any) -> dict[str, Any]:
@@ -185,8 +194,9 @@ def test_what_cannot_be_is_answered_in_words(
     assert len(str(reply.args[1]).split()) > 4
 
 
-def test_a_verb_before_anything_was_told_says_what_to_send(daemon: Daemon) -> None:
-    reply = daemon.client().ask("/stembridge/repaint")
+def test_a_verb_before_anything_was_told_says_what_to_send(data_dir: Path) -> None:
+    with daemons.running(data_dir) as fresh:
+        reply = fresh.client().ask("/stembridge/repaint")
     assert reply.args[0] == "missing_context"
     assert "/stembridge/project" in reply.args[1]
 

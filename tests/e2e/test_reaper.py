@@ -74,6 +74,7 @@ def test_a_repaint_of_bars_9_to_13_over_a_tempo_change_at_44100_is_exact_and_one
     assert dump(project) == before
 
 
+@pytest.mark.parametrize("desk", ["5.4"], indirect=True)
 def test_the_recipe_says_the_tempo_map_and_the_key_that_reaper_has(desk: Studio, tmp_path: Path) -> None:
     project = desk.reaper.open(song_project(tmp_path / "Song", rate=44100, tempo="change"))
     project.markers.append(Marker(1, True, 12.0, 24.0, "Verse key=F#m"))

@@ -23,7 +23,7 @@ def loaded(tiny_base: Path) -> AceStepEngine:
 
 
 @pytest.mark.slow
-@settings(max_examples=16)
+@settings(max_examples=12)
 @given(
     rate=RATES,
     seconds=st.floats(0.5, 16.0),
