@@ -17,6 +17,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(4, (os.cpu_count() or 1) + 1)
 
 
+def _is_slow(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("slow", "e2e"))
+
+
 @pytest.hookimpl(trylast=True)  # after what is not to be run was taken out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow modules first in every worker's share, which is a stretch of equal length: what is left to the end, and so
@@ -25,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     modules: dict[str, list[pytest.Item]] = {}
     for item in items:
         modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
-    slow = [module for module in modules.values() if any(item.get_closest_marker("slow") for item in module)]
+    slow = [module for module in modules.values() if any(map(_is_slow, module))]
     quick = [module for module in modules.values() if module not in slow]
     if workers == 1 or not slow:
         return

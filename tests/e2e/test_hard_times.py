@@ -22,7 +22,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from tests.e2e.conftest import Project
 from tests.support import daemon as daemons
-from tests.support.daemon import Client, Daemon
+from tests.support.daemon import JOB_S, Client, Daemon
 from tests.support.hostile import HOSTILE
 
 pytestmark = pytest.mark.e2e
@@ -42,7 +42,7 @@ def begin(client: Client, project: Project, *options: object) -> str:
     ack = client.ask("/stembridge/repaint", *options)
     assert ack.address == "/stembridge/ack", ack
     job_id = str(ack.args[0])
-    client.wait_for(lambda m: m.address == "/stembridge/job/progress" and m.args[1] > 0.1)
+    client.wait_for(lambda m: m.address == "/stembridge/job/progress" and m.args[1] > 0.1, JOB_S)
     return job_id
 
 
@@ -109,7 +109,7 @@ def test_an_engine_that_dies_twice_fails_that_job_and_serves_the_next(
         job_id = begin(client, project)
         daemon.workers()[0].kill()
         client.wait_for(lambda m: m.address == "/stembridge/job/state" and m.args[1] == "running")
-        client.wait_for(lambda m: m.address == "/stembridge/job/progress" and m.args[1] > 0.1)
+        client.wait_for(lambda m: m.address == "/stembridge/job/progress" and m.args[1] > 0.1, JOB_S)
         daemon.workers()[0].kill()
         error = client.wait_for(lambda m: m.address == "/stembridge/error")
         assert error.args[0] == "engine_crashed"
@@ -238,16 +238,16 @@ def test_a_bundle_with_a_time_tag_acts_when_due_and_in_its_own_order(daemon: Dae
     assert take["start_s"] == 20.0
 
 
-def test_every_bad_packet_of_a_person_is_answered(daemon: Daemon) -> None:
-    client = daemon.client()
+def test_every_bad_packet_of_a_person_is_answered(target: Daemon) -> None:
+    client = target.client()
     for _ in range(5):
         for address in ("/stembridge/pin?", "/stembridge/*", "/stembridge/[ab]", "/nowhere"):
             client.socket.sendto(OscMessageBuilder(address=address).build().dgram, client.target)
             assert client.receive().address == "/stembridge/error"
 
 
-def test_retry_of_a_job_that_is_done_tells_its_story_again(daemon: Daemon, project: Project) -> None:
-    client = daemon.client()
+def test_retry_of_a_job_that_is_done_tells_its_story_again(target: Daemon, project: Project) -> None:
+    client = target.client()
     project.introduce(client, region=(8.0, 9.0))
     client.tell("/stembridge/repaint", "id", "done")
     first = client.finish("done")
@@ -391,8 +391,8 @@ def test_send_prints_replies_and_its_exit_code_says_how_it_went(
     assert silent.returncode == 3
 
 
-def test_the_manifest_and_the_file_carry_the_recipe_and_the_engines_name(daemon: Daemon, project: Project) -> None:
-    client = daemon.client()
+def test_the_manifest_and_the_file_carry_the_recipe_and_the_engines_name(target: Daemon, project: Project) -> None:
+    client = target.client()
     project.introduce(client, region=(project.bar_s(8), project.bar_s(9)))
     client.tell("/stembridge/repaint", "id", "with-recipe", "seed", 11)
     done = client.finish("with-recipe")

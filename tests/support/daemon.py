@@ -24,7 +24,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 ROOT = Path(__file__).parents[2]
-READY_S, REPLY_S, JOB_S = 60.0, 10.0, 60.0
+READY_S, REPLY_S, JOB_S = 60.0, 30.0, 60.0
 
 
 @dataclass
