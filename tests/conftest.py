@@ -1,7 +1,7 @@
 """Settings for all tests.
 
 Hypothesis has no deadline, since machines are shared and noisy. In CI it tries the same examples every time, so that
-a change is judged by what it changed; everywhere else it goes on looking. Forty examples a test keep the suite under
+a change is judged by what it changed; everywhere else it goes on looking. Forty examples a test keep the suite near
 ten minutes; `--hypothesis-profile=deep` looks further.
 """
 
@@ -10,11 +10,6 @@ from itertools import chain
 
 import pytest
 from hypothesis import settings
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests from outside wait for daemons, DAWs and real time."""
-    return min(4, (os.cpu_count() or 1) + 1)
 
 
 def _is_slow(item: pytest.Item) -> bool:

@@ -163,7 +163,7 @@ def test_the_daemon_follows_ardours_midi_clock_within_a_twentieth_of_a_bpm(
         client.tell("/stembridge/subscribe", "types", "full")
         with ardour.rolling(house, server, session):
             told: deque[float] = deque(maxlen=12)  # three seconds, so that it is not right in passing only
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 90  # JACK itself is late on a busy machine
             while len(told) < 12 or abs(statistics.median(told) - 97.5) > 0.05:
                 assert time.monotonic() < deadline, told
                 time.sleep(0.25)
